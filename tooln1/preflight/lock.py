@@ -1,0 +1,104 @@
+"""One run at a time in a run folder."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from tooln1.data.errors import DataError
+
+
+class RunLock:
+    """A context manager that holds ``run.lock`` in the run folder, which it makes if need be.
+
+    The operating system drops the lock when its process ends, however it ends; the file stays and means nothing by
+    itself. It holds the owner's pid, start time and host for the message that the next one gets.
+
+    Raises:
+        DataError: on entering, if a live process holds the lock, naming its pid and how to stop it.
+    """
+
+    _held: set[Path] = set()
+
+    def __init__(self, run_dir: str | Path):
+        self.path = Path(run_dir).resolve() / "run.lock"
+        self._file = -1
+
+    def __enter__(self) -> "RunLock":
+        # The system refuses other processes only, and would drop the lock when this one closes the file once more.
+        if self.path in self._held:
+            raise self._refusal(_this_process())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise DataError(f"{self.path.parent}: cannot be used as a run folder ({error}); choose another") from None
+        try:
+            self._acquire()
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, json.dumps(_this_process()).encode(), 0)
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._held.add(self.path)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._held.discard(self.path)
+        os.ftruncate(self._file, 0)
+        os.close(self._file)
+
+    def _acquire(self) -> None:
+        try:
+            # lockf and not flock: a child that outlives a killed run inherits the latter, and would lock its folder.
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = self._owner()
+            refused = error.errno in (errno.EACCES, errno.EAGAIN)
+            # Where the file system knows no locks, what the file says must do.
+            if refused or _is_alive(owner):
+                raise self._refusal(owner) from None
+
+    def _owner(self) -> dict:
+        try:
+            owner = json.loads(os.pread(self._file, 10_000, 0))
+        except ValueError:
+            return {}
+        return owner if isinstance(owner, dict) else {}
+
+    def _refusal(self, owner: dict) -> DataError:
+        if "pid" not in owner:  # it took the lock a moment ago and has not written yet
+            return DataError(f"{self.path.parent}: in use by another run; wait for it, or choose another run folder")
+        where = "" if owner.get("host") == socket.gethostname() else f" on {owner.get('host')}"
+        return DataError(
+            f"{self.path.parent}: in use by another run since {owner.get('started')}, process {owner['pid']}{where}; "
+            f"wait for it, stop it with: kill {owner['pid']}{where}, or choose another run folder"
+        )
+
+
+def _this_process() -> dict:
+    created = psutil.Process().create_time()
+    return {
+        "pid": os.getpid(),
+        "create_time": created,
+        "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(created)),
+        "host": socket.gethostname(),
+    }
+
+
+def _is_alive(owner: dict) -> bool:
+    """Whether the owner still runs; its pid may meanwhile be another process's. Another host's is taken to run."""
+    if owner.get("host") not in (None, socket.gethostname()):
+        return True
+    try:
+        return abs(psutil.Process(owner["pid"]).create_time() - owner["create_time"]) < 1
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return False

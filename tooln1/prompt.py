@@ -1,0 +1,127 @@
+"""The messages the model sees and the way calls are written in them.
+
+Training, evaluation, serving and distillation all build their messages here, so that they cannot drift apart. The
+wording lives in templates/thinking.txt, a plain text file in which `{tools}` marks the place of the tool list; every
+function takes another template's text in its place.
+
+The tools stand in the system message: the chat template's own tools slot is not used.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from tooln1.calls import normalize_tools
+
+TOOLS_MARK = "{tools}"
+ROLES = ("user", "assistant", "tool")
+TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
+
+
+class TemplateError(ValueError):
+    """Raised when a template file cannot be read or does not have exactly one place for the tools."""
+
+
+def load_template(path: str | Path | None = None) -> str:
+    """Return the text of a template file, or of the thinking template when no path is given.
+
+    Raises:
+        TemplateError: the file cannot be read as UTF-8 text, or `{tools}` does not stand in it exactly once.
+    """
+    if path is None:
+        return _thinking_template()
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(f"template {path} cannot be read: {error}") from None
+    _split(text, f"template {path}")
+    return text
+
+
+def build_system(tools: Any, context: str = "", template: str | None = None) -> str:
+    """Return the system message: the context, then the template with the tools as one JSON object a line.
+
+    Args:
+        tools: a tool list in any shape that `tooln1.calls.normalize_tools` takes.
+        context: what the system has to say besides the tools, for instance a role or the time.
+        template: a template's text; the thinking template by default.
+
+    Raises:
+        tooln1.calls.ToolListError: the tool list has no known shape.
+        TemplateError: `{tools}` does not stand in the template exactly once.
+    """
+    before, after = _split(_thinking_template() if template is None else template, "the template")
+    # The parts are joined rather than formatted: template and tools are full of braces.
+    filled = before + "\n".join(_line(tool) for tool in normalize_tools(tools)) + after
+    return "\n\n".join(part for part in (context.strip(), filled.strip()) if part)
+
+
+def build_messages(
+    tools: Any, turns: Iterable[Mapping[str, Any]], context: str = "", template: str | None = None
+) -> list[dict[str, str]]:
+    """Return the whole prompt: the system message of `build_system`, then the turns.
+
+    Args:
+        tools, context, template: as for `build_system`.
+        turns: {"role": "user", "assistant" or "tool", "content": text}; an assistant's turn may have "calls" (as
+            `format_calls` takes them), which are written after its content the way the model must write them.
+
+    Raises:
+        ValueError: a turn has another role, or calls although it is not the assistant's.
+        tooln1.calls.ToolListError, TemplateError: as for `build_system`.
+    """
+    return [{"role": "system", "content": build_system(tools, context, template)}, *map(_message, turns)]
+
+
+def format_calls(calls: Iterable[Mapping[str, Any]]) -> str:
+    """Write calls as the JSON text that references and replies hold; further keys of a call are left out.
+
+    Raises:
+        ValueError: a value is NaN or infinite, which JSON does not have.
+    """
+    plain = [{"name": call["name"], "arguments": call["arguments"]} for call in calls]
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+
+
+def format_call_turn(calls: Iterable[Mapping[str, Any]]) -> str:
+    """Write an earlier turn's calls as they stand in a prompt: the model's format without the reasoning."""
+    return f"<tool_call>{format_calls(calls)}</tool_call>"
+
+
+def format_reply(calls: Iterable[Mapping[str, Any]], reasoning: str) -> str:
+    """Write the whole reply the model is to learn.
+
+    Raises:
+        ValueError: the reasoning is blank or holds one of the reply's own tags, so the reply could earn nothing.
+    """
+    if not reasoning.strip() or any(tag in reasoning for tag in TAGS):
+        raise ValueError(f"reasoning must not be blank or hold any of {', '.join(TAGS)}, got {reasoning[:80]!r}")
+    return f"<think>{reasoning}</think>\n{format_call_turn(calls)}"
+
+
+@cache
+def _thinking_template() -> str:
+    return (files("tooln1") / "templates" / "thinking.txt").read_text(encoding="utf-8")
+
+
+def _split(template: str, what: str) -> list[str]:
+    parts = template.split(TOOLS_MARK)
+    if len(parts) != 2:
+        raise TemplateError(f"{what} must hold {TOOLS_MARK} exactly once, found {len(parts) - 1} times")
+    return parts
+
+
+def _line(tool: Mapping[str, Any]) -> str:
+    return json.dumps(tool, ensure_ascii=False)
+
+
+def _message(turn: Mapping[str, Any]) -> dict[str, str]:
+    role, content, calls = turn["role"], turn.get("content") or "", turn.get("calls")
+    if role not in ROLES or (calls is not None and role != "assistant"):
+        raise ValueError(f"expected role {', '.join(ROLES)}, and calls only from the assistant, got role {role!r}")
+    if calls is not None:
+        content = "\n".join(part for part in (content, format_call_turn(calls)) if part)
+    return {"role": role, "content": content}

@@ -1,0 +1,261 @@
+# Copyright 2026 The tooln1 authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Rule-based reward for tool calling: reason in <think>, call in <tool_call>, and call just what the reference calls.
+
+The rule is Tool-N1's (https://arxiv.org/abs/2505.00024). The profile "strict" accepts this grammar, with space, tab, CR
+and LF allowed around every piece, and nothing else anywhere:
+
+    reply     = "<think>" reasoning "</think>" "<tool_call>" calls "</tool_call>"
+    reasoning = text, not blank, up to the first "</think>", free of "<think>", "<tool_call>" and "</tool_call>"
+    calls     = a JSON array (RFC 8259) of objects with exactly the keys "name" (string) and "arguments" (object)
+
+The first "<tool_call>" divides a reply: the reasoning part must fill all before it, the calls part all from it on, and
+each is judged on its own. A tag inside a JSON string is only text. Calls match as a multiset, arguments as JSON values:
+key order is free, list order is not, and 1, 1.0, true and "1" are four different values. A repeated key is an error.
+
+The profile "paper" returns what the paper's released scorer returns, leniency included (tags anywhere, the last pair of
+call tags counts, NaN and further keys pass), and 0 where that scorer raises.
+
+Any reply gets a score, in time linear in its length. A broken ground truth raises.
+"""
+
+import json
+import math
+import re
+from collections import Counter
+from functools import lru_cache
+
+_THINK, _END_THINK, _CALL, _END_CALL = "<think>", "</think>", "<tool_call>", "</tool_call>"
+_SPACE = " \t\r\n"  # a bare strip() and "\s" also take NBSP, U+2028 and others, which JSON does not
+_OPENING = re.compile(f"[{_SPACE}]*{_THINK}[{_SPACE}]*")
+_PAPER_TURN = "<|im_start|>assistant"
+_CACHED_ROWS = 2048  # the rollouts of a prompt share its ground truth; holds the paper's batch of 1024 twice
+
+_VARIANTS = {
+    "binary": lambda reasoned, named, matched: float(reasoned and matched),
+    "binary_no_reason": lambda reasoned, named, matched: float(matched),
+    "partial_reason": lambda reasoned, named, matched: 0.2 * reasoned + 0.8 * matched,
+    "partial_reason_name": lambda reasoned, named, matched: 0.2 * reasoned + (0.8 if matched else 0.2 * named),
+}
+
+
+# In Python 1 == 1.0 == True. Decoded to a 1-tuple, which JSON yields nowhere else, a number equals only its own kind,
+# and comparing stays in C. An integer keeps its text, so that its length costs nothing; other numbers become floats.
+def _int(text):
+    return ("0",) if text == "-0" else (text,)
+
+
+def _float(text):
+    value = float(text)
+    return (value,) if math.isfinite(value) else (text,)  # as floats, 1e400 and 1e500 would be equal
+
+
+def _object(pairs):
+    # Parsers disagree on what a repeated key means: the scorer could see one call, and the tool be given another.
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("an object repeats a key")
+    return value
+
+
+def _constant(text):
+    raise ValueError(f"{text} is not JSON")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant)
+
+
+def _check_calls(calls):
+    if type(calls) is not list:
+        raise ValueError("not a JSON array")
+    for position, call in enumerate(calls):
+        if not (
+            type(call) is dict
+            and len(call) == 2
+            and type(call.get("name")) is str
+            and type(call.get("arguments")) is dict
+        ):
+            raise ValueError(f'item {position} is not an object of exactly "name" (string) and "arguments" (object)')
+
+
+@lru_cache(_CACHED_ROWS)
+def _strict_reference(ground_truth):
+    calls = _STRICT.decode(ground_truth)
+    _check_calls(calls)
+    return calls, sorted(call["name"] for call in calls)
+
+
+def _split(reply):
+    """Return whether the reasoning part is right, and all that follows the first <tool_call>, stripped."""
+    opening = _OPENING.match(reply)
+    start = opening.end() if opening else 0
+    # No tag starts before the first "<", and a single character is found many times faster than a word.
+    angle = reply.find("<", start)
+    if angle < 0:
+        return False, ""
+    tag = reply.find(_CALL, angle)
+    stop = len(reply) if tag < 0 else tag
+    close = reply.find(_END_THINK, angle, stop)
+    reasoned = (
+        opening is not None
+        and start < close
+        and (angle == close or reply.find(_THINK, angle, close) < 0 and reply.find(_END_CALL, angle, close) < 0)
+        and not reply[close + len(_END_THINK) : stop].strip(_SPACE)
+    )
+    return reasoned, reply[stop + len(_CALL) :].strip(_SPACE)
+
+
+def _strict_calls(text):
+    """Decode the calls from what follows the tag, their items unchecked; ValueError if the grammar is broken."""
+    if not text.endswith(_END_CALL):  # also spares decoding a reply that was cut off
+        raise ValueError(f"does not end with {_END_CALL}")
+    calls, end = _STRICT.raw_decode(text)
+    if text[end:].lstrip(_SPACE) != _END_CALL:
+        raise ValueError(f"more than {_END_CALL} follows the JSON array")
+    return calls
+
+
+def _strict_verdict(reply, reference):
+    """Return whether the reasoning part is right, the calls part is, the names are as expected, and the calls are."""
+    expected, expected_names = reference
+    reasoned, text = _split(reply)
+    try:
+        calls = _strict_calls(text)
+        if calls == expected:  # most matches keep the order, and what equals a checked reference needs no check
+            return reasoned, True, True, True
+        _check_calls(calls)
+        # Lengths first, or a reply could have as many names sorted as it likes.
+        if len(calls) != len(expected) or sorted(call["name"] for call in calls) != expected_names:
+            return reasoned, True, False, False
+        for call in expected:
+            if calls.count(call) != expected.count(call):
+                return reasoned, True, True, False
+        return reasoned, True, True, True
+    except (ValueError, RecursionError):
+        return reasoned, False, False, False
+
+
+def _paper_int(text):
+    if len(text.lstrip("-")) > 4300:  # CPython's default bound, which a host may lift; beyond it, int() is slow
+        raise ValueError("an integer of more than 4300 digits")
+    return int(text)
+
+
+_PAPER = json.JSONDecoder(parse_int=_paper_int)
+
+
+def _paper_calls(reply):
+    """Decode the last pair of call tags; JSONDecodeError if there is none or it does not decode."""
+    first = last = end = 0
+    while (tag := reply.find(_CALL, end)) >= 0 and (close := reply.find(_END_CALL, tag)) >= 0:
+        first, last, end = tag + len(_CALL), close, close + len(_END_CALL)
+    calls = _PAPER.decode(reply[first:last].strip())
+    if isinstance(calls, str):
+        calls = _PAPER.decode(calls)
+    return [calls] if isinstance(calls, dict) else calls
+
+
+def _paper_formed(calls):
+    return all(isinstance(call, dict) and "name" in call and "arguments" in call for call in calls)
+
+
+def _paper_counts(calls):
+    """Count the calls and the names; TypeError if a name cannot be hashed."""
+    dumped = ((call["name"], json.dumps(call["arguments"], sort_keys=True)) for call in calls)
+    return Counter(dumped), Counter(call["name"] for call in calls)
+
+
+@lru_cache(_CACHED_ROWS)
+def _paper_reference(ground_truth):
+    calls = _PAPER.decode(ground_truth)
+    if not isinstance(calls, list) or not _paper_formed(calls):
+        raise ValueError('not a JSON array of objects with "name" and "arguments"')
+    return _paper_counts(calls)
+
+
+def _paper_verdict(reply, reference):
+    """Return the same four as _strict_verdict."""
+    expected, expected_names = reference
+    reply = reply.rpartition(_PAPER_TURN)[2]
+    reasoned = _THINK in reply and _END_THINK in reply
+    try:
+        calls = _paper_calls(reply)
+        if isinstance(calls, int | float):  # also true and false: the released scorer raises
+            return False, False, False, False
+        # The items of a string decoded twice are its letters: only an empty one passes, like an empty list.
+        if calls is None or not _paper_formed(calls):
+            return reasoned, False, False, False
+        try:
+            counts, names = _paper_counts(calls)
+        except TypeError:
+            return reasoned, True, False, False
+        return reasoned, True, names == expected_names, counts == expected
+    except json.JSONDecodeError:
+        return reasoned, False, False, False
+    except (ValueError, RecursionError):  # a huge integer, deep nesting: the released scorer raises
+        return False, False, False, False
+
+
+_PROFILES = {"strict": (_strict_reference, _strict_verdict), "paper": (_paper_reference, _paper_verdict)}
+
+
+def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: str,
+    extra_info: dict | None = None,
+    *,
+    variant: str = "binary",
+    profile: str = "strict",
+    **_,
+) -> dict[str, float]:
+    """Score one reply of a tool-calling model against its reference calls. Further keywords are ignored.
+
+    Args:
+        data_source: Not read; the rule is the same for every source.
+        solution_str: The decoded reply, any text at all.
+        ground_truth: JSON text of the reference calls, ``[{"name": ..., "arguments": {...}}, ...]``.
+        extra_info: Its ``index``, where it has one, names the row in an error.
+        variant: What ``score`` pays: ``binary`` 1 for reasoning and match; ``binary_no_reason`` 1 for a match;
+            ``partial_reason`` 0.2 for reasoning and 0.8 for a match; ``partial_reason_name`` the same, and 0.2 for the
+            right names without a match.
+        profile: ``strict`` or ``paper``; see the module's docstring.
+
+    Returns:
+        Five floats on every path: ``score``, what trains; ``acc``, the binary reward whatever the variant; ``format``,
+        1 if the reasoning part and the calls part are both right in form; ``tool_name``, 1 if the names equal the
+        reference's as a multiset; ``arguments``, 1 if the calls do. The last two do not depend on the reasoning.
+
+    Raises:
+        ValueError: The ground truth is broken, or the variant or profile is unknown. Never because of the reply.
+    """
+    if profile not in _PROFILES or variant not in _VARIANTS:
+        raise ValueError(f"{profile=} is not of {list(_PROFILES)}, or {variant=} not of {list(_VARIANTS)}")
+    parse_reference, judge = _PROFILES[profile]
+    try:
+        if not isinstance(ground_truth, str):
+            raise TypeError(f"JSON text expected, not {type(ground_truth).__name__}")
+        reference = parse_reference(ground_truth)
+    except (TypeError, ValueError, RecursionError) as error:
+        index = (extra_info or {}).get("index")
+        row = "" if index is None else f" of row {index}"
+        raise ValueError(f"broken ground truth{row}: {error}; it reads {ground_truth!r:.200}") from error
+    reasoned, formed, named, matched = judge(solution_str, reference)
+    return {
+        "score": _VARIANTS[variant](reasoned, named, matched),
+        "acc": float(reasoned and matched),
+        "format": float(reasoned and formed),
+        "tool_name": float(named),
+        "arguments": float(matched),
+    }

@@ -1,0 +1,63 @@
+"""Answers a few prompts with a checkpoint, through vLLM, and scores the replies.
+
+    VERL_PLATFORM=cpu python -m tooln1.tiny.generate CHECKPOINT PARQUET --count 7 --output replies.jsonl
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tooln1.data.parquet import atomic_path
+from tooln1.reward_score.toolcall import compute_score
+
+
+def generate(checkpoint: Path, rows: list[dict], max_tokens: int) -> list[dict]:
+    """Greedy replies to ``rows`` of the project's parquet files, with their scores."""
+    from vllm import LLM, SamplingParams
+
+    llm = LLM(
+        model=str(checkpoint),
+        dtype="float32",
+        enforce_eager=True,
+        max_num_seqs=len(rows),
+        kv_cache_memory_bytes=256 << 20,
+        max_model_len=min(4096, _max_length(checkpoint)),
+    )
+    sampling = SamplingParams(temperature=0, max_tokens=max_tokens, skip_special_tokens=True)
+    outputs = llm.chat([row["prompt"] for row in rows], sampling, use_tqdm=False)
+    replies = []
+    for row, output in zip(rows, outputs, strict=True):
+        text, reference = output.outputs[0].text, row["reward_model"]["ground_truth"]
+        score = compute_score(row["data_source"], text, reference, row.get("extra_info"))
+        replies.append(
+            {"query": row["prompt"][-1]["content"], "reply": text, "reference": reference, "reward": score["score"]}
+        )
+    return replies
+
+
+def _max_length(checkpoint: Path) -> int:
+    return json.loads((checkpoint / "config.json").read_text())["max_position_embeddings"]
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("checkpoint", type=Path, help="a Hugging Face folder, for instance a merged checkpoint")
+    parser.add_argument("parquet", type=Path, help="rows in the project's schema")
+    parser.add_argument("--count", type=int, default=7, help="answer the first COUNT rows (default: %(default)s)")
+    parser.add_argument("--max-tokens", type=int, default=96, help="longest reply (default: %(default)s)")
+    parser.add_argument("--output", type=Path, required=True, help="where to write the replies, as JSON Lines")
+    arguments = parser.parse_args()
+    rows = pq.read_table(arguments.parquet).slice(0, arguments.count).to_pylist()
+    replies = generate(arguments.checkpoint, rows, arguments.max_tokens)
+    with atomic_path(arguments.output) as temporary:
+        temporary.write_text("".join(json.dumps(reply, ensure_ascii=False) + "\n" for reply in replies))
+    # vLLM's engine process needs no orderly end here, and waiting for it takes seconds.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

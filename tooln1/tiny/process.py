@@ -1,0 +1,92 @@
+"""Running one stage of the quickstart: a child process, its log file, its memory and its end."""
+
+import ctypes
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+POLL_SECONDS = 0.2
+MEMORY_SECONDS = 3.0
+
+
+class StageError(Exception):
+    """A stage ended with an error; the message says where its log is and how it ends."""
+
+
+class MemoryWatch:
+    """Watches this process and all its descendants; ``peak_gb`` is the most they used together, in 10**9 bytes.
+
+    Counted is the proportional set size: memory that several processes share counts once.
+    """
+
+    def __init__(self) -> None:
+        self.peak_gb = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "MemoryWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        root = psutil.Process()
+        while not self._stop.wait(MEMORY_SECONDS):
+            used = sum(_proportional_size(process) for process in [root, *root.children(recursive=True)])
+            self.peak_gb = max(self.peak_gb, used / 1e9)
+
+
+def _proportional_size(process: psutil.Process) -> int:
+    try:
+        text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def run_stage(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    watch: Callable[[], None] = lambda: None,
+) -> float:
+    """Run ``command`` to its end with its output in ``log``, calling ``watch`` now and then.
+
+    Returns:
+        The seconds it took.
+
+    Raises:
+        StageError: if it did not end well; the message ends with the log's last lines.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=dict(environment), preexec_fn=_die_with_parent
+        )
+        while child.poll() is None:
+            watch()
+            time.sleep(POLL_SECONDS)
+    watch()
+    if child.returncode != 0:
+        raise StageError(_describe_failure(command, child.returncode, log))
+    return time.monotonic() - started
+
+
+def _die_with_parent() -> None:
+    """Even a killed driver leaves no training behind (Linux: PR_SET_PDEATHSIG); Ray's processes follow theirs."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _describe_failure(command: Sequence[str], code: int, log: Path) -> str:
+    how = f"was stopped by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    lines = log.read_text(errors="replace").splitlines()[-20:]
+    return "\n".join([f"{' '.join(command[1:4])} {how}; the end of {log}:", *(f"  {line[:300]}" for line in lines)])

@@ -1,0 +1,200 @@
+"""A world of 48 small tools whose tasks need what tool calling needs, and nothing that a tiny model cannot learn.
+
+A task asks for one tool among several look-alikes, for argument values copied out of the query, for the declared
+type (string, integer, boolean, list), for several calls at once, for values from an earlier turn, or for no call at
+all. Train and test tasks share no (tool, value) pair: a museum in Oslo that is searched in training is never searched
+in the test, though museums and Oslo occur in both. Booleans too: a device that is only switched on in training is
+only switched off in the test.
+"""
+
+import random
+from dataclasses import dataclass, field
+
+KINDS = ("string", "integer", "boolean", "list", "parallel", "multi_turn", "no_call")
+
+CITIES = "Oslo Rome Paris Lima Cairo Delhi Tokyo Seoul Miami Quito Berlin Dublin Vienna Athens Lisbon Prague".split()
+NAMES = "Anna Bob Carla David Emma Frank Grace Henry Iris Jack Karen Liam Maria Noah Olga Peter".split()
+ROOMS = "kitchen bedroom office garage attic cellar hall garden".split()
+COUNTS = list(range(2, 10)) + list(range(20, 100, 10))
+
+
+@dataclass(frozen=True)
+class Family:
+    """Tools that differ in their object only, e.g. find_museum and find_cafe."""
+
+    verb: str
+    objects: tuple[str, ...]
+    parameters: dict[str, str]
+    phrase: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of a task with one call of such a tool: its hardest type."""
+        types = self.parameters.values()
+        return next((kind for kind in ("integer", "boolean") if kind in types), "list" if "array" in types else "string")
+
+    def names(self) -> list[str]:
+        """The tools of this family."""
+        return [f"{self.verb}_{noun}" for noun in self.objects]
+
+
+def _family(verb: str, objects: str, parameters: dict[str, str], phrase: str) -> Family:
+    return Family(verb, tuple(objects.split()), parameters, phrase)
+
+
+FAMILIES = {
+    family.verb: family
+    for family in (
+        _family("find", "museum cafe hotel doctor bakery gym school bank", {"city": "string"}, "find a {noun} in {city}"),
+        _family(
+            "book",
+            "museum hotel car boat bus room tour flat",
+            {"city": "string", "days": "integer"},
+            "book a {noun} in {city} for {days} days",
+        ),
+        _family("order", "pizza salad soup cake tea rice pasta taco", {"count": "integer"}, "order {count} {noun}"),
+        _family(
+            "switch",
+            "lamp heater fan radio oven alarm camera screen",
+            {"room": "string", "on": "boolean"},
+            "switch {on} the {noun} in the {room}",
+        ),
+        _family("share", "photo file song map note video list link", {"names": "array"}, "share the {noun} with {names}"),
+        _family("call", "taxi plumber nurse guide driver cook tailor vet", {"name": "string"}, "call a {noun} for {name}"),
+    )
+}
+
+VALUES = {"city": CITIES, "days": COUNTS, "count": COUNTS, "room": ROOMS, "on": [True, False], "name": NAMES, "names": NAMES}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One prompt and its reference calls; ``turns`` are the messages before the reply, without the system message."""
+
+    kind: str
+    tools: list[dict]
+    turns: list[dict]
+    calls: list[dict]
+    earlier: list[dict] = field(default_factory=list)
+
+
+def describe(name: str) -> dict:
+    """The tool ``name`` as it is listed in a prompt."""
+    verb = name.split("_")[0]
+    parameters = {key: {"type": kind} for key, kind in FAMILIES[verb].parameters.items()}
+    return {"name": name, "parameters": parameters}
+
+
+class World:
+    """Draws tasks; ``seed`` decides which values belong to which split and is the same for train and test."""
+
+    def __init__(self, seed: int, test_share: float = 0.3):
+        rng = random.Random(seed)
+        self.names = [name for family in FAMILIES.values() for name in family.names()]
+        self._allowed: dict[tuple[str, str, str], list] = {}
+        for name in self.names:
+            for parameter in FAMILIES[name.split("_")[0]].parameters:
+                values = rng.sample(VALUES[parameter], len(VALUES[parameter]))
+                cut = 1 if parameter == "on" else round(len(values) * test_share)
+                self._allowed[name, parameter, "test"], self._allowed[name, parameter, "train"] = values[:cut], values[cut:]
+
+    def allowed(self, name: str, parameter: str, split: str) -> list:
+        """The values that ``parameter`` of tool ``name`` takes in ``split``."""
+        return self._allowed[name, parameter, split]
+
+    def call(self, name: str, split: str, rng: random.Random, fixed: dict | None = None) -> dict:
+        """A call of ``name`` with values of ``split``; ``fixed`` sets some of them."""
+        arguments = {}
+        for parameter, kind in FAMILIES[name.split("_")[0]].parameters.items():
+            values = self.allowed(name, parameter, split)
+            if fixed and parameter in fixed:
+                arguments[parameter] = fixed[parameter]
+            else:
+                arguments[parameter] = rng.sample(values, rng.randint(2, 3)) if kind == "array" else rng.choice(values)
+        return {"name": name, "arguments": arguments}
+
+    def offer(self, wanted: list[str], rng: random.Random, size: int = 3) -> list[dict]:
+        """``size`` listed tools: the ``wanted`` ones and look-alikes of the same family or object, in random order."""
+        alike = [n for n in self.names if n not in wanted and any(n.split("_")[0] == w.split("_")[0] for w in wanted)]
+        others = [n for n in self.names if n not in wanted and n not in alike]
+        extra = size - len(wanted)
+        chosen = wanted + [rng.choice(alike)] * (extra > 0) + rng.sample(others, max(0, extra - 1))
+        rng.shuffle(chosen)
+        return [describe(name) for name in chosen]
+
+    def task(self, kind: str, split: str, rng: random.Random) -> Task:
+        """A task of ``kind`` ("string", "integer", …, see KINDS) for ``split`` ("train" or "test")."""
+        return getattr(self, f"_{kind}")(split, rng)
+
+    def next_task(self, tools: list[dict], split: str, rng: random.Random) -> Task:
+        """Another request to tools that are listed already: one call, two calls, or none that fits."""
+        names = [tool["name"] for tool in tools]
+        draw = rng.random()
+        if draw < 0.2:
+            kind, wanted = "parallel", rng.sample(names, 2)
+        elif draw < 0.3:
+            kind, wanted = "no_call", [rng.choice([name for name in self.names if name not in names])]
+        else:
+            wanted = [rng.choice(names)]
+            kind = FAMILIES[wanted[0].split("_")[0]].kind
+        calls = [self.call(name, split, rng) for name in wanted]
+        return Task(kind, tools, [user(" and ".join(map(say, calls)))], [] if kind == "no_call" else calls)
+
+    def _single(self, kind: str, split: str, rng: random.Random) -> Task:
+        family = rng.choice([family for family in FAMILIES.values() if family.kind == kind])
+        call = self.call(rng.choice(family.names()), split, rng)
+        return Task(kind, self.offer([call["name"]], rng), [user(say(call))], [call])
+
+    def _string(self, split, rng):
+        return self._single("string", split, rng)
+
+    def _integer(self, split, rng):
+        return self._single("integer", split, rng)
+
+    def _boolean(self, split, rng):
+        return self._single("boolean", split, rng)
+
+    def _list(self, split, rng):
+        return self._single("list", split, rng)
+
+    def _parallel(self, split, rng):
+        names = rng.sample([n for n in self.names if n.split("_")[0] in ("find", "call", "order")], 2)
+        calls = [self.call(name, split, rng) for name in names]
+        return Task("parallel", self.offer(names, rng), [user(" and ".join(map(say, calls)))], calls)
+
+    def _multi_turn(self, split, rng):
+        """A search, its result, then a booking in the same place: the city stands in the earlier turn only."""
+        noun, booked = rng.choice(FAMILIES["find"].objects), rng.choice(FAMILIES["book"].names())
+        first = f"find_{noun}"
+        cities = [c for c in self.allowed(first, "city", split) if c in self.allowed(booked, "city", split)]
+        if not cities:
+            return self._multi_turn(split, rng)
+        earlier = self.call(first, split, rng, {"city": rng.choice(cities)})
+        call = self.call(booked, split, rng, {"city": earlier["arguments"]["city"]})
+        request = f"book a {booked.split('_')[1]} there for {call['arguments']['days']} days"
+        turns = [user(say(earlier)), {"role": "assistant", "calls": [earlier]}, {"role": "tool", "content": "done"}]
+        return Task("multi_turn", self.offer([first, booked], rng), turns + [user(request)], [call], [earlier])
+
+    def _no_call(self, split, rng):
+        call = self.call(rng.choice(self.names), split, rng)
+        tools = [tool for tool in self.offer([call["name"]], rng, size=4) if tool["name"] != call["name"]]
+        return Task("no_call", tools, [user(say(call))], [])
+
+
+def user(text: str) -> dict:
+    return {"role": "user", "content": text}
+
+
+def say(call: dict) -> str:
+    """The request that ``call`` answers, e.g. ``find a museum in "Oslo"``."""
+    verb, noun = call["name"].split("_")
+    spoken = {"noun": noun}
+    for key, value in call["arguments"].items():
+        if isinstance(value, bool):
+            value = "on" if value else "off"
+        elif isinstance(value, list):
+            value = ", ".join(f'"{item}"' for item in value)
+        elif isinstance(value, str):
+            value = f'"{value}"'
+        spoken[key] = value
+    return FAMILIES[verb].phrase.format(**spoken)
