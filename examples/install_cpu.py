@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -186,13 +186,20 @@ def pip(label: str, *arguments: str, failed: str = "failed") -> tuple[int, str]:
         log.flush()
         start = reader.seek(0, os.SEEK_END)
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
-        with subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process:
-            while process.poll() is None:
-                step = pip_progress(reader, progress)
-                if live:
-                    print(f"\r\033[K  {label}: {step}, {minutes(time.monotonic() - started)}", end="", flush=True)
+        with subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, close_fds=False) as process:
+            try:
+                while process.poll() is None:
+                    step = pip_progress(reader, progress)
+                    if live:
+                        print(f"\r\033[K  {label}: {step}, {minutes(time.monotonic() - started)}", end="", flush=True)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(timeout=0.2)
+            except KeyboardInterrupt:
+                # Ctrl-C reached pip too, and pip removes its temporary files before it ends.
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=0.2)
+                    process.wait(timeout=10)
+                process.kill()
+                raise
         reader.seek(start)
         output = reader.read()
     took = minutes(time.monotonic() - started)
@@ -289,6 +296,20 @@ def verify(wanted: dict[str, str]) -> None:
     )
 
 
+@contextlib.contextmanager
+def only_setup_here() -> Iterator[None]:
+    """Wait until no other setup works on this environment: two pips at work in one environment break it."""
+    with LOCK.open("w") as lock:
+        # pip inherits the lock, so that it holds until pip ends even where this process is killed before.
+        os.set_inheritable(lock.fileno(), True)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Waiting for another setup of {ENVIRONMENT}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def in_place(asked: set[str], setup: dict) -> bool:
     """Whether an earlier run installed what is asked for, and nobody has changed it since."""
     return asked <= stamped_extras() and not faults(pins(chosen(asked, setup)), installed()) and imports_this_checkout()
@@ -323,9 +344,7 @@ def main() -> None:
     setup = runpy.run_path(str(ROOT / "setup.py"))
     asked = parse_extras(arguments.extras, setup["EXTRAS"])
     if not in_place(asked, setup):
-        with LOCK.open("w") as lock:
-            # Two pips at work in one environment break it. Another setup may do all that this one was asked for.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with only_setup_here():
             if not in_place(asked, setup):
                 set_up(asked | stamped_extras(), setup, arguments.torch_index)
     print(f"CPU environment in place: {ENVIRONMENT}")

@@ -59,11 +59,11 @@ elif [[ -n "${VIRTUAL_ENV:-}" ]]; then
   environment="$VIRTUAL_ENV"
 else
   environment="$setup_cpu_root/.venv"
-  # Without pip, what stands there is what an interrupted call left.
-  "$environment/bin/python" -c 'import pip' 2>/dev/null || make_venv "$environment"
+  # Python writes bin/activate last: without it, what stands there is what an interrupted call left.
+  [[ -f "$environment/bin/activate" ]] || make_venv "$environment"
 fi
 
 python="$environment/bin/python"
 python_fits "$python" || fail "$environment has no working Python 3.11 or 3.12: deactivate or remove it, and run this again"
 "$python" -c 'import pip' 2>/dev/null || fail "$environment has no pip: run '$python -m ensurepip', or deactivate it"
-"$python" "$setup_cpu_root/examples/install_cpu.py" "${1:-cpu}" --torch-index "$TORCH_CPU_INDEX"
+exec "$python" "$setup_cpu_root/examples/install_cpu.py" "${1:-cpu}" --torch-index "$TORCH_CPU_INDEX"

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import packaging
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 INSTALLER = runpy.run_path(str(ROOT / "examples" / "install_cpu.py"))
 NOT_FOUND = "ERROR: No matching distribution found for torch==2.13.0+cpu"
 TORCH_INDEX = "https://torch.invalid/whl/cpu"
+OTHER_PYTHON = "#!/bin/bash\nexit 1\n"  # how a Python of an unfit version answers the question for it
 
 
 class Checkout:
@@ -80,6 +82,23 @@ def assert_refused(done: subprocess.CompletedProcess, *words: str) -> None:
         assert word in last
 
 
+def command_folder(parent: Path, commands: dict[str, str]) -> Path:
+    """A folder bin/ that holds these scripts by name."""
+    folder = parent / "bin"
+    folder.mkdir()
+    for name, script in commands.items():
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_installs_vllm_alone_then_torch_then_the_rest_without_what_must_stay_out(checkout):
     done = checkout.set_up("cpu,dev")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -132,6 +151,33 @@ def test_an_interrupted_installation_is_carried_on(checkout):
     checkout.script({})
     assert checkout.set_up().returncode == 0
     assert checkout.set_up().stdout == f"CPU environment in place: {checkout.venv}\n"
+
+
+def test_a_second_setup_waits_for_the_pip_of_one_that_was_killed(checkout):
+    (checkout.pip / "wait").touch()
+    command = [
+        checkout.venv / "bin" / "python",
+        checkout.root / "examples" / "install_cpu.py",
+        "cpu",
+        "--torch-index=x",
+    ]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_until(checkout.calls)
+    first.kill()
+    first.wait()
+    second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert second.stdout.readline() == f"Waiting for another setup of {checkout.venv}\n"
+    (checkout.pip / "wait").unlink()
+    output, _ = second.communicate(timeout=60)
+    assert output.endswith(f"in place: {checkout.venv}\n")
+
+
+def test_a_venv_whose_making_was_interrupted_is_made_again(checkout, tmp_path):
+    (checkout.venv / "bin" / "activate").unlink()
+    make_venv = '#!/bin/bash\n[[ "$1 $2" != "-m venv" ]] || touch "$3/bin/activate"\n'
+    path = command_folder(tmp_path, {"python3.11": make_venv})
+    assert checkout.set_up(PATH=f"{path}:{os.environ['PATH']}").returncode == 0
+    assert (checkout.venv / "bin" / "activate").exists()
 
 
 def test_torch_comes_from_pytorchs_index_only_where_no_source_has_it(checkout):
@@ -206,20 +252,15 @@ def test_wrong_arguments_are_refused(arguments, words, checkout):
 
 def test_a_machine_without_a_fitting_python_is_refused(checkout, tmp_path):
     shutil.rmtree(checkout.venv)
-    path = tmp_path / "bin"
-    path.mkdir()
+    path = command_folder(tmp_path, {"python3": OTHER_PYTHON})
     for tool in ("bash", "dirname"):
         (path / tool).symlink_to(shutil.which(tool))
-    (path / "python3").write_text("#!/bin/bash\nexit 1\n")  # a Python of another version
-    (path / "python3").chmod(0o755)
     assert_refused(checkout.set_up(PATH=str(path)), "no Python 3.11 or 3.12 on PATH")
 
 
 def test_an_active_environment_of_another_python_is_refused(checkout, tmp_path):
-    (tmp_path / "old" / "bin").mkdir(parents=True)
-    (tmp_path / "old" / "bin" / "python").write_text("#!/bin/bash\nexit 1\n")
-    (tmp_path / "old" / "bin" / "python").chmod(0o755)
-    assert_refused(checkout.set_up(VIRTUAL_ENV=str(tmp_path / "old")), str(tmp_path / "old"), "no working Python 3.11")
+    command_folder(tmp_path, {"python": OTHER_PYTHON})
+    assert_refused(checkout.set_up(VIRTUAL_ENV=str(tmp_path)), str(tmp_path), "no working Python 3.11")
 
 
 def test_the_active_environment_is_used(checkout, tmp_path):

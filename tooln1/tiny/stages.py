@@ -1,0 +1,220 @@
+"""The stages of the quickstart, each a command that a user could type, with the settings of its YAML file.
+
+A stage that is complete is not repeated: what it made stands in the run folder, written whole or not at all.
+"""
+
+import json
+import os
+import shutil
+import socket
+import sys
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from tooln1.data.errors import DataError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "recipe" / "tool_n1" / "config"
+GRPO, SFT = "tool_n1_grpo_cpu", "tool_n1_sft_cpu"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was asked for, and where it keeps things."""
+
+    folder: Path
+    seed: int
+    model_path: str | None = None
+    train_file: Path | None = None
+    val_file: Path | None = None
+    overrides: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics"
+
+    @property
+    def validation(self) -> Path:
+        return self.folder / "validation"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def merged(self) -> Path:
+        return self.folder / "merged"
+
+    @property
+    def is_tiny_world(self) -> bool:
+        """Whether the model is the tiny one, warm-started here."""
+        return self.model_path is None
+
+    @property
+    def start_model(self) -> str:
+        """The model that GRPO starts from."""
+        return self.model_path or str(self.folder / "warm_start")
+
+    @property
+    def train(self) -> Path:
+        return self.train_file or self.folder / "data" / "train.parquet"
+
+    @property
+    def val(self) -> Path:
+        """The validation file: the one that was named, else test.parquet beside the training file, else that itself."""
+        if self.val_file:
+            return self.val_file
+        beside = self.train.with_name("test.parquet")
+        return beside if self.train_file is None or beside.exists() else self.train
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """verl's configuration as the GRPO stage will compose it. Raises DataError for an override that it refuses."""
+        # verl's own files are found by path: asking Hydra for the package would import it, and torch.
+        verl = Path(next(iter(find_spec("verl").submodule_search_locations)))
+        search = f"hydra.searchpath=[file://{verl / 'trainer' / 'config'}]"
+        try:
+            with initialize_config_dir(str(CONFIGS), version_base=None):
+                return compose(GRPO, [search, *self.grpo_overrides])
+        except (HydraException, OmegaConfBaseException) as error:
+            raise DataError(f"settings: {' '.join(str(error).split())}") from None
+
+    @property
+    def grpo_overrides(self) -> list[str]:
+        """What the run sets beside the YAML; the user's own settings come last."""
+        return [
+            f"data.train_files={_quote(self.train)}",
+            f"data.val_files={_quote(self.val)}",
+            f"data.seed={self.seed}",
+            f"actor_rollout_ref.model.path={_quote(self.start_model)}",
+            f"actor_rollout_ref.actor.fsdp_config.seed={self.seed}",
+            f"actor_rollout_ref.actor.data_loader_seed={self.seed}",
+            f"actor_rollout_ref.rollout.seed={self.seed}",
+            f"trainer.default_local_dir={_quote(self.checkpoints)}",
+            f"trainer.validation_data_dir={_quote(self.validation)}",
+            f"trainer.rollout_data_dir={_quote(self.folder / 'rollouts')}",
+            f"hydra.run.dir={_quote(self.folder / 'hydra')}",
+            *self.overrides,
+        ]
+
+
+def _quote(value: object) -> str:
+    """``value`` as Hydra's grammar reads it back, whatever it holds."""
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def model_command(run: Run) -> list[str]:
+    """Builds the untrained tokenizer and model."""
+    return [sys.executable, "-m", "tooln1.tiny.model", "--output", str(run.folder / "model"), "--seed", str(run.seed)]
+
+
+def data_command(run: Run) -> list[str]:
+    """Writes the synthetic world."""
+    script = ROOT / "data_prep" / "synthetic.py"
+    return [sys.executable, str(script), "--output", str(run.folder / "data"), "--seed", str(run.seed)]
+
+
+def sft_command(run: Run) -> list[str]:
+    """Teaches the format and part of the skill with verl's SFT trainer."""
+    return [
+        *(sys.executable, "-m", "verl.trainer.sft_trainer"),
+        *("--config-path", str(CONFIGS), "--config-name", SFT),
+        f"data.train_files={_quote(run.folder / 'data' / 'sft.parquet')}",
+        f"model.path={_quote(run.folder / 'model')}",
+        f"trainer.default_local_dir={_quote(run.folder / 'sft')}",
+        f"trainer.seed={run.seed}",
+        f"engine.seed={run.seed}",
+        f"hydra.run.dir={_quote(run.folder / 'hydra')}",
+    ]
+
+
+def sft_environment() -> dict[str, str]:
+    """One process is the whole world: what torchrun would set."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def keep_warm_start(run: Run) -> None:
+    """Move the SFT trainer's Hugging Face folder to where GRPO expects it; the rest of its checkpoint is not needed."""
+    step = max((run.folder / "sft").glob("global_step_*"), key=_step)
+    os.replace(step / "huggingface", run.folder / "warm_start")
+    shutil.rmtree(run.folder / "sft")
+
+
+def grpo_command(run: Run, val_before_train: bool) -> list[str]:
+    """Trains with GRPO: verl's own entry point."""
+    return [
+        *(sys.executable, "-m", "verl.trainer.main_ppo"),
+        *("--config-path", str(CONFIGS), "--config-name", GRPO),
+        *run.grpo_overrides,
+        f"trainer.val_before_train={val_before_train}",
+    ]
+
+
+def latest_checkpoint(run: Run) -> Path | None:
+    """The checkpoint that verl resumes from: the one its tracker file names, if it is there."""
+    tracker = run.checkpoints / "latest_checkpointed_iteration.txt"
+    if not tracker.exists() or not tracker.read_text().strip().isdigit():
+        return None
+    folder = run.checkpoints / f"global_step_{tracker.read_text().strip()}"
+    return folder if folder.is_dir() else None
+
+
+def merge_command(run: Run, target: Path) -> list[str]:
+    """Turns the last checkpoint's shards into a Hugging Face folder with verl's merger."""
+    actor = latest_checkpoint(run) / "actor"
+    return [
+        *(sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"),
+        *("--local_dir", str(actor), "--target_dir", str(target)),
+    ]
+
+
+def generate_command(run: Run) -> list[str]:
+    """Asks the merged checkpoint through vLLM."""
+    return [
+        *(sys.executable, "-m", "tooln1.tiny.generate", str(run.merged), str(run.val)),
+        *("--max-tokens", str(run.config.data.max_response_length), "--output", str(run.folder / "replies.jsonl")),
+    ]
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("global_step_"))
+
+
+def remember(run: Run) -> None:
+    """Write down what the run is made of; a folder that holds another run is refused.
+
+    Raises:
+        DataError: naming what differs and how to mend it.
+    """
+    path = run.folder / "run.json"
+    asked = {
+        "seed": run.seed,
+        "model_path": run.model_path,
+        "train_file": str(run.train_file) if run.train_file else None,
+    }
+    if path.exists():
+        was = json.loads(path.read_text())
+        for key, value in asked.items():
+            if was.get(key) != value:
+                raise DataError(
+                    f"{run.folder}: holds a run with {key} {was.get(key)}, asked for is {value}; "
+                    "choose another folder with RUN_DIR=, or remove this one"
+                )
+        return
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(asked, indent=2) + "\n")
+    os.replace(temporary, path)
