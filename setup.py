@@ -78,5 +78,6 @@ if __name__ == "__main__":
         entry_points={
             "console_scripts": ["tooln1 = tooln1.cli:main"],
             "verl.plugins": ["tooln1_cpu = tooln1.platforms.cpu"],
+        "vllm.general_plugins": ["tooln1_cpu = tooln1.platforms.cpu.vllm_plugin:register"],
         },
     )

@@ -34,6 +34,7 @@ class Run:
     model_path: str | None = None
     train_file: Path | None = None
     val_file: Path | None = None
+    warm_start_rows: int | None = None
     overrides: tuple[str, ...] = field(default_factory=tuple)
 
     @property
@@ -81,12 +82,9 @@ class Run:
     @cached_property
     def config(self) -> DictConfig:
         """verl's configuration as the GRPO stage will compose it. Raises DataError for an override that it refuses."""
-        # verl's own files are found by path: asking Hydra for the package would import it, and torch.
-        verl = Path(next(iter(find_spec("verl").submodule_search_locations)))
-        search = f"hydra.searchpath=[file://{verl / 'trainer' / 'config'}]"
         try:
             with initialize_config_dir(str(CONFIGS), version_base=None):
-                return compose(GRPO, [search, *self.grpo_overrides])
+                return compose(GRPO, [verl_search_path(), *self.grpo_overrides])
         except (HydraException, OmegaConfBaseException) as error:
             raise DataError(f"settings: {' '.join(str(error).split())}") from None
 
@@ -109,6 +107,12 @@ class Run:
         ]
 
 
+def verl_search_path() -> str:
+    """The override that finds verl's own YAML files by path: asking Hydra for the package would import it, and torch."""
+    verl = Path(next(iter(find_spec("verl").submodule_search_locations)))
+    return f"hydra.searchpath=[file://{verl / 'trainer' / 'config'}]"
+
+
 def _quote(value: object) -> str:
     """``value`` as Hydra's grammar reads it back, whatever it holds."""
     return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
@@ -122,7 +126,8 @@ def model_command(run: Run) -> list[str]:
 def data_command(run: Run) -> list[str]:
     """Writes the synthetic world."""
     script = ROOT / "data_prep" / "synthetic.py"
-    return [sys.executable, str(script), "--output", str(run.folder / "data"), "--seed", str(run.seed)]
+    rows = [] if run.warm_start_rows is None else ["--sft", str(run.warm_start_rows)]
+    return [sys.executable, str(script), "--output", str(run.folder / "data"), "--seed", str(run.seed), *rows]
 
 
 def sft_command(run: Run) -> list[str]:

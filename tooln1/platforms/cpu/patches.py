@@ -16,6 +16,7 @@ def install() -> None:
     """Install the patches; activate.py has checked the versions they were written for."""
     _answer_for_vllm_distribution()
     _accept_gloo_named_twice()
+    register_post_import_hook(_take_log_probs_at_once, "verl.utils.torch_functional")
     register_post_import_hook(
         lambda _module: importlib.import_module("tooln1.platforms.cpu.engine"),
         "verl.workers.engine.fsdp.transformer_impl",
@@ -48,3 +49,21 @@ def _accept_gloo_named_twice() -> None:
         return original("gloo" if backend == GLOO_TWICE else backend, *args, **kwargs)
 
     torch.distributed.init_process_group = init_process_group
+
+
+def _take_log_probs_at_once(torch_functional) -> None:
+    """verl loops over the first dimension of the logits to save memory, one sequence at a time (torch_functional.py).
+
+    The FSDP engine hands over all tokens of a batch as one dimension, so the loop runs once per token: thousands of
+    operations of microseconds each, forward and backward, which cost more than the tiny model itself. On a GPU verl
+    takes flash attention's kernel instead. The value is the same; a loop remains for what has a batch dimension.
+    """
+    loop = torch_functional.logprobs_from_logits_v2
+
+    def logprobs_from_logits_v2(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if logits.dim() != 2:
+            return loop(logits, labels)
+        log_probs = torch.log_softmax(logits.float(), dim=-1)
+        return log_probs.gather(dim=-1, index=labels.unsqueeze(-1)).squeeze(-1)
+
+    torch_functional.logprobs_from_logits_v2 = logprobs_from_logits_v2
