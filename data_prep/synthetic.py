@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder to write the files to")
     parser.add_argument("--train", type=int, default=4096, help="rows in train.parquet (default: %(default)s)")
     parser.add_argument("--test", type=int, default=140, help="rows in test.parquet (default: %(default)s)")
-    parser.add_argument("--sft", type=int, default=2400, help="conversations in sft.parquet (default: %(default)s)")
+    parser.add_argument("--sft", type=int, default=2200, help="conversations in sft.parquet (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="decides every row (default: %(default)s)")
     arguments = parser.parse_args(argv)
 
@@ -77,7 +77,8 @@ def main(argv: list[str] | None = None) -> None:
         arguments.output / "stats.json",
         {"seed": arguments.seed, "rows": {split: dict(kinds) for split, kinds in counts.items()}, "sft": len(taught)},
     )
-    print(format_table(["kind", "train", "test"], [[kind, counts["train"][kind], counts["test"][kind]] for kind in KINDS]))
+    table = [[kind, counts["train"][kind], counts["test"][kind]] for kind in KINDS]
+    print(format_table(["kind", "train", "test"], table))
 
 
 if __name__ == "__main__":

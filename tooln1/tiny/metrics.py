@@ -34,8 +34,8 @@ def read_metrics(folder: Path) -> dict[int, dict]:
 
 
 def validation_steps(folder: Path) -> list[int]:
-    """The steps of which ``folder`` holds a validation dump, in order."""
-    return sorted(int(path.stem) for path in folder.glob("*.jsonl") if path.stem.isdigit())
+    """The steps of which ``folder`` holds a validation dump, in order; an empty one is of a run that was killed."""
+    return sorted(int(path.stem) for path in folder.glob("*.jsonl") if path.stem.isdigit() and path.stat().st_size)
 
 
 def accuracy_by_kind(dump: Path, kinds: dict[str, str]) -> tuple[float, dict[str, float]]:

@@ -86,7 +86,10 @@ def train_tokenizer(texts: Iterable[str], instruction: str, vocab_size: int = 10
     tokenizer.train_from_iterator(_without(whole, texts), trainer)
     tokenizer.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in whole])
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False,
     )
     fast.chat_template = files("tooln1.tiny").joinpath("chat_template.jinja").read_text(encoding="utf-8")
     return fast
@@ -135,11 +138,12 @@ def _start_attention_copying(attention, config: Qwen2Config) -> None:
             attention.o_proj.weight[:, rows] = 0.7 * value.T / math.sqrt(shared)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="folder to write the model and the tokenizer to")
     parser.add_argument("--seed", type=int, default=0, help="decides the weights and the tokenizer's sample texts")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     instruction = load_compact_template().split(TOOLS_MARK)[1].strip()
     tokenizer = train_tokenizer(sample_texts(arguments.seed), instruction)
     model = build_model(tokenizer, arguments.seed)

@@ -2,8 +2,8 @@
 
 The demonstrations are those of an imperfect teacher, on purpose. In a share of them (CAREFUL) the teacher names each
 argument's type while reasoning and then calls rightly; in the others it reasons in haste and makes the mistakes that
-tool-calling data are full of: numbers, booleans and lists as text, the first of two calls only, a call of the turn
-before, a tool that does not fit. Imitation therefore ends mostly at the hasty reply, and the binary reward has to find
+tool-calling data are full of: numbers and booleans as text, one item of a list, the first of two calls only, a call of
+the turn before, a tool that is not listed. Imitation therefore ends mostly at the hasty reply, and the binary reward has to find
 out that the careful one pays.
 """
 
@@ -18,7 +18,7 @@ from tooln1.tiny.world import KINDS, Task, World
 
 COMPACT = Path(str(files("tooln1") / "templates" / "compact.txt"))
 
-CAREFUL = 0.35
+CAREFUL = 0.42
 TURNS = 6
 
 # How often each kind occurs in a mixture; in the order of world.KINDS.
@@ -46,10 +46,10 @@ def careful_reply(task: Task) -> str:
     return format_reply(task.calls, "; ".join(thoughts) or "no tool fits")
 
 
-def hasty_reply(task: Task, world: World, rng: random.Random) -> str:
+def hasty_reply(task: Task) -> str:
     """The calls of a teacher in haste: right for a single string argument, wrong for everything else."""
     if task.kind == "no_call":
-        calls = [world.call(rng.choice(task.tools)["name"], "train", rng)]
+        calls = [task.asked]
     elif task.kind == "parallel":
         calls = task.calls[:1]
     elif task.kind == "multi_turn":
@@ -63,7 +63,7 @@ def _as_text(arguments: dict) -> dict:
     texts = {}
     for key, value in arguments.items():
         if isinstance(value, list):
-            value = ", ".join(value)
+            value = value[0]
         texts[key] = value if isinstance(value, str) else json.dumps(value)
     return texts
 
@@ -78,7 +78,7 @@ def demonstrate(world: World, rng: random.Random, template: str) -> list[dict]:
     tasks += [world.next_task(first.tools, "train", rng) for _ in range(TURNS - len(tasks))]
     messages = prompt_messages(first, template)[:1]
     for task in tasks:
-        reply = careful_reply(task) if rng.random() < CAREFUL else hasty_reply(task, world, rng)
+        reply = careful_reply(task) if rng.random() < CAREFUL else hasty_reply(task)
         messages += [*task.turns, {"role": "assistant", "content": reply}]
     return messages
 

@@ -20,7 +20,15 @@ from tqdm import tqdm
 
 from tooln1.data.errors import DataError
 from tooln1.platforms.cpu.environment import cpu_environment
-from tooln1.preflight import RunLock, RunSettings, check_files, check_run, stop_left_over_processes
+from tooln1.preflight import (
+    RunLock,
+    RunSettings,
+    check_files,
+    check_model,
+    check_run,
+    hub_is_offline,
+    stop_left_over_processes,
+)
 from tooln1.tiny import stages
 from tooln1.tiny.metrics import REWARD, STEP_SECONDS, read_jsonl, validation_steps
 from tooln1.tiny.process import MemoryWatch, StageError, run_stage
@@ -76,13 +84,21 @@ def train(run: Run, environment: dict[str, str], clock: Clock) -> None:
     total = int(run.config.trainer.total_training_steps)
     latest = stages.latest_checkpoint(run)
     done = int(latest.name.removeprefix("global_step_")) if latest else 0
-    if done >= total:
+    # verl saves the last step before it validates it: a run that was killed in between still owes its final accuracy.
+    owes_validation = run.config.trainer.test_freq > 0 and done not in validation_steps(run.validation)
+    if done >= total and not owes_validation:
         return
     if done:
         _say(f"resuming GRPO from step {done}")
+    # What was made from an earlier checkpoint, when the run was shorter.
+    shutil.rmtree(run.merged, ignore_errors=True)
+    (run.folder / "replies.jsonl").unlink(missing_ok=True)
     attempt = run.metrics / f"attempt-{len(list(run.metrics.glob('attempt-*.jsonl'))):03d}.jsonl"
     attempt.parent.mkdir(parents=True, exist_ok=True)
-    command = stages.grpo_command(run, val_before_train=0 not in validation_steps(run.validation))
+    if done >= total:
+        command = stages.grpo_command(run, val_before_train=True, val_only=True)
+    else:
+        command = stages.grpo_command(run, val_before_train=0 not in validation_steps(run.validation))
     started = time.monotonic()
     with _progress("GRPO", total, "reward", done) as bar:
 
@@ -128,17 +144,19 @@ def check(run: Run) -> None:
 
 
 def check_own_files(run: Run) -> None:
-    """The checks that need no model: a file or setting of the user's that is wrong is said before anything is built."""
+    """The checks of what the user brings: what is wrong with a file or a setting is said before anything is built."""
+    batch = stages.whole_number(run.config, "data.train_batch_size")
+    stages.whole_number(run.config, "trainer.total_training_steps")  # the time left is reckoned by it
     if run.train_file:
-        check_files(run.train, run.val, run.config.data.train_batch_size)
-    if run.config.trainer.total_training_steps is None:
-        raise DataError("trainer.total_training_steps: expected a number of steps; the quickstart shows time left by it")
+        check_files(run.train, run.val, batch)
+    if run.model_path:
+        check_model(run.model_path, run.max_model_len, offline=hub_is_offline())
 
 
 def execute(run: Run) -> None:
     """All stages in order. Raises DataError and StageError."""
     with RunLock(run.folder):
-        stages.remember(run)
+        stages.refuse_another_run(run)
         stop_left_over_processes(run.folder)
         environment, clock = cpu_environment(run.folder), Clock(run.folder / "clock.json")
         try:
@@ -146,6 +164,8 @@ def execute(run: Run) -> None:
                 check_own_files(run)
                 if run.is_tiny_world:
                     _check_before_building(run)
+                # Only now: a mistyped path would bind the folder to a model or file that does not exist.
+                stages.remember(run)
                 prepare(run, environment, clock)
                 check(run)
                 train(run, environment, clock)
@@ -202,10 +222,7 @@ def _follow(
 
 
 def _sft_steps(run: Run) -> int:
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(stages.CONFIGS), version_base=None):
-        batch = compose(stages.SFT, [stages.verl_search_path()]).data.train_batch_size
+    batch = stages.compose_config(stages.SFT, ()).data.train_batch_size
     return json.loads((run.folder / "data" / "stats.json").read_text())["sft"] // batch
 
 

@@ -5,17 +5,19 @@ A stage that is complete is not repeated: what it made stands in the run folder,
 
 import json
 import os
+import re
 import shutil
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tooln1.data.errors import DataError
@@ -80,13 +82,15 @@ class Run:
         return beside if self.train_file is None or beside.exists() else self.train
 
     @cached_property
+    def max_model_len(self) -> int:
+        """The longest sequence, prompt and response together; Hydra's YAML cannot add them up."""
+        config = compose_config(GRPO, self.overrides)
+        return whole_number(config, "data.max_prompt_length") + whole_number(config, "data.max_response_length")
+
+    @cached_property
     def config(self) -> DictConfig:
         """verl's configuration as the GRPO stage will compose it. Raises DataError for an override that it refuses."""
-        try:
-            with initialize_config_dir(str(CONFIGS), version_base=None):
-                return compose(GRPO, [verl_search_path(), *self.grpo_overrides])
-        except (HydraException, OmegaConfBaseException) as error:
-            raise DataError(f"settings: {' '.join(str(error).split())}") from None
+        return compose_config(GRPO, self.grpo_overrides)
 
     @property
     def grpo_overrides(self) -> list[str]:
@@ -99,6 +103,7 @@ class Run:
             f"actor_rollout_ref.actor.fsdp_config.seed={self.seed}",
             f"actor_rollout_ref.actor.data_loader_seed={self.seed}",
             f"actor_rollout_ref.rollout.seed={self.seed}",
+            f"actor_rollout_ref.rollout.max_model_len={self.max_model_len}",
             f"trainer.default_local_dir={_quote(self.checkpoints)}",
             f"trainer.validation_data_dir={_quote(self.validation)}",
             f"trainer.rollout_data_dir={_quote(self.folder / 'rollouts')}",
@@ -107,15 +112,36 @@ class Run:
         ]
 
 
-def verl_search_path() -> str:
-    """The override that finds verl's own YAML files by path: asking Hydra for the package would import it, and torch."""
+def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
+    """A configuration of recipe/tool_n1/config, over verl's own files.
+
+    Raises:
+        DataError: an override that Hydra or OmegaConf refuses, on one line.
+    """
+    # verl's files are found by path: asking Hydra for the package would import it, and torch.
     verl = Path(next(iter(find_spec("verl").submodule_search_locations)))
-    return f"hydra.searchpath=[file://{verl / 'trainer' / 'config'}]"
+    search = f"hydra.searchpath=[file://{verl / 'trainer' / 'config'}]"
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base=None):
+            return compose(name, [search, *overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        # Of a text that is no override at all Hydra's message shows only the character where reading ended.
+        named = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
+        raise DataError(f"settings: {named}{' '.join(str(error).split())}") from None
+
+
+def whole_number(config: DictConfig, key: str) -> int:
+    """The setting ``key``, for instance "data.train_batch_size". Raises DataError unless it is 1 or more."""
+    value = OmegaConf.select(config, key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise DataError(f"{key}={value}: expected a whole number, 1 or more")
+    return value
 
 
 def _quote(value: object) -> str:
-    """``value`` as Hydra's grammar reads it back, whatever it holds."""
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """``value`` as Hydra's grammar reads it back, whatever it holds but ``${``, which stays an interpolation."""
+    # A backslash is an escape only in front of a quote; anywhere else two of them would be read as two.
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(value)) + "'"
 
 
 def model_command(run: Run) -> list[str]:
@@ -159,13 +185,14 @@ def keep_warm_start(run: Run) -> None:
     shutil.rmtree(run.folder / "sft")
 
 
-def grpo_command(run: Run, val_before_train: bool) -> list[str]:
+def grpo_command(run: Run, val_before_train: bool, val_only: bool = False) -> list[str]:
     """Trains with GRPO: verl's own entry point."""
     return [
         *(sys.executable, "-m", "verl.trainer.main_ppo"),
         *("--config-path", str(CONFIGS), "--config-name", GRPO),
         *run.grpo_overrides,
         f"trainer.val_before_train={val_before_train}",
+        f"trainer.val_only={val_only}",
     ]
 
 
@@ -199,27 +226,32 @@ def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("global_step_"))
 
 
-def remember(run: Run) -> None:
-    """Write down what the run is made of; a folder that holds another run is refused.
-
-    Raises:
-        DataError: naming what differs and how to mend it.
-    """
+def refuse_another_run(run: Run) -> None:
+    """Raises DataError, naming what differs and how to mend it, if the folder holds a run made of something else."""
     path = run.folder / "run.json"
-    asked = {
+    if not path.exists():
+        return
+    was = json.loads(path.read_text())
+    for key, value in _made_of(run).items():
+        if was.get(key) != value:
+            raise DataError(
+                f"{run.folder}: holds a run with {key} {was.get(key)}, asked for is {value}; "
+                "choose another folder with RUN_DIR=, or remove this one"
+            )
+
+
+def remember(run: Run) -> None:
+    """Write down what the run is made of. Raises DataError if the folder holds another run."""
+    refuse_another_run(run)
+    path = run.folder / "run.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(_made_of(run), indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def _made_of(run: Run) -> dict[str, object]:
+    return {
         "seed": run.seed,
         "model_path": run.model_path,
         "train_file": str(run.train_file) if run.train_file else None,
     }
-    if path.exists():
-        was = json.loads(path.read_text())
-        for key, value in asked.items():
-            if was.get(key) != value:
-                raise DataError(
-                    f"{run.folder}: holds a run with {key} {was.get(key)}, asked for is {value}; "
-                    "choose another folder with RUN_DIR=, or remove this one"
-                )
-        return
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(asked, indent=2) + "\n")
-    os.replace(temporary, path)

@@ -32,7 +32,9 @@ def summarize(run: Run, clock: dict[str, float]) -> dict[str, Any]:
     kinds = _kinds_by_prompt(run)
     steps = validation_steps(run.validation)
     before, before_by_kind = accuracy_by_kind(run.validation / f"{steps[0]}.jsonl", kinds)
-    after, after_by_kind = accuracy_by_kind(run.validation / f"{steps[-1]}.jsonl", kinds)
+    # With trainer.test_freq=-1 verl validates before training only: then there is no accuracy after it.
+    last = run.validation / f"{steps[-1]}.jsonl" if steps[-1] > 0 else None
+    after, after_by_kind = accuracy_by_kind(last, kinds) if last else (None, {})
     seconds = [values[STEP_SECONDS] for values in list(trained.values())[WARM_UP_STEPS:] if STEP_SECONDS in values]
     return {
         "seed": run.seed,
@@ -75,11 +77,9 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
 
 def print_summary(run: Run, summary: dict[str, Any]) -> None:
     """The closing table: accuracy by kind, the reward curve, times, and where everything lies."""
-    kinds = summary["val_acc_before_by_kind"]
-    rows = [
-        [kind, f"{kinds[kind]:.2f}", f"{summary['val_acc_after_by_kind'].get(kind, float('nan')):.2f}"] for kind in kinds
-    ]
-    rows.append(["all", f"{summary['val_acc_before']:.3f}", f"{summary['val_acc_after']:.3f}"])
+    before, after = summary["val_acc_before_by_kind"], summary["val_acc_after_by_kind"]
+    rows = [[kind, _number(before[kind], 2), _number(after.get(kind), 2)] for kind in before]
+    rows.append(["all", _number(summary["val_acc_before"], 3), _number(summary["val_acc_after"], 3)])
     print(f"\nValidation accuracy before and after GRPO ({summary['steps']} steps)\n")
     print(format_table(["kind of task", "before", "after"], rows))
     rewards = list(summary["reward_by_step"].values())
@@ -106,5 +106,5 @@ def sparkline(values: list[float]) -> str:
     return "".join(BARS[min(len(BARS) - 1, int(max(0.0, value) * len(BARS)))] for value in values)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -3,8 +3,8 @@
 A task asks for one tool among several look-alikes, for argument values copied out of the query, for the declared
 type (string, integer, boolean, list), for several calls at once, for values from an earlier turn, or for no call at
 all. Train and test tasks share no (tool, value) pair: a museum in Oslo that is searched in training is never searched
-in the test, though museums and Oslo occur in both. Booleans too: a device that is only switched on in training is
-only switched off in the test.
+in the test, though museums and Oslo occur in both. Booleans too: a few devices are only switched on in
+training and only switched off in the test, or the other way round.
 """
 
 import random
@@ -15,7 +15,10 @@ KINDS = ("string", "integer", "boolean", "list", "parallel", "multi_turn", "no_c
 CITIES = "Oslo Rome Paris Lima Cairo Delhi Tokyo Seoul Miami Quito Berlin Dublin Vienna Athens Lisbon Prague".split()
 NAMES = "Anna Bob Carla David Emma Frank Grace Henry Iris Jack Karen Liam Maria Noah Olga Peter".split()
 ROOMS = "kitchen bedroom office garage attic cellar hall garden".split()
-COUNTS = list(range(2, 10)) + list(range(20, 100, 10))
+COUNTS = list(range(2, 10))
+
+# The kind of a task by its tool's hardest parameter type; a tool of strings only is of kind "string".
+HARDEST_FIRST = {"integer": "integer", "boolean": "boolean", "list": "array"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Family:
     def kind(self) -> str:
         """The kind of a task with one call of such a tool: its hardest type."""
         types = self.parameters.values()
-        return next((kind for kind in ("integer", "boolean") if kind in types), "list" if "array" in types else "string")
+        return next((kind for kind, one in HARDEST_FIRST.items() if one in types), "string")
 
     def names(self) -> list[str]:
         """The tools of this family."""
@@ -45,7 +48,12 @@ def _family(verb: str, objects: str, parameters: dict[str, str], phrase: str) ->
 FAMILIES = {
     family.verb: family
     for family in (
-        _family("find", "museum cafe hotel doctor bakery gym school bank", {"city": "string"}, "find a {noun} in {city}"),
+        _family(
+            "find",
+            "museum cafe hotel doctor bakery gym school bank",
+            {"city": "string"},
+            "find a {noun} in {city}",
+        ),
         _family(
             "book",
             "museum hotel car boat bus room tour flat",
@@ -59,23 +67,46 @@ FAMILIES = {
             {"room": "string", "on": "boolean"},
             "switch {on} the {noun} in the {room}",
         ),
-        _family("share", "photo file song map note video list link", {"names": "array"}, "share the {noun} with {names}"),
-        _family("call", "taxi plumber nurse guide driver cook tailor vet", {"name": "string"}, "call a {noun} for {name}"),
+        _family(
+            "share",
+            "photo file song map note video list link",
+            {"names": "array"},
+            "share the {noun} with {names}",
+        ),
+        _family(
+            "call",
+            "taxi plumber nurse guide driver cook tailor vet",
+            {"name": "string"},
+            "call a {noun} for {name}",
+        ),
     )
 }
 
-VALUES = {"city": CITIES, "days": COUNTS, "count": COUNTS, "room": ROOMS, "on": [True, False], "name": NAMES, "names": NAMES}
+VALUES = {
+    "city": CITIES,
+    "days": COUNTS,
+    "count": COUNTS,
+    "room": ROOMS,
+    "on": [True, False],
+    "name": NAMES,
+    "names": NAMES,
+}
 
 
 @dataclass(frozen=True)
 class Task:
-    """One prompt and its reference calls; ``turns`` are the messages before the reply, without the system message."""
+    """One prompt and its reference calls.
+
+    ``turns`` are the messages before the reply, without the system message; ``earlier`` are the calls among them, and
+    ``asked`` is the call that would answer if its tool were listed.
+    """
 
     kind: str
     tools: list[dict]
     turns: list[dict]
     calls: list[dict]
     earlier: list[dict] = field(default_factory=list)
+    asked: dict | None = None
 
 
 def describe(name: str) -> dict:
@@ -92,25 +123,35 @@ class World:
         rng = random.Random(seed)
         self.names = [name for family in FAMILIES.values() for name in family.names()]
         self._allowed: dict[tuple[str, str, str], list] = {}
+        # Most devices are switched both ways in training: if each had one way only, the way would give the device away.
+        devices = FAMILIES["switch"].names()
+        self._one_way = set(rng.sample(devices, round(len(devices) * test_share) + 1))
         for name in self.names:
             for parameter in FAMILIES[name.split("_")[0]].parameters:
                 values = rng.sample(VALUES[parameter], len(VALUES[parameter]))
-                cut = 1 if parameter == "on" else round(len(values) * test_share)
-                self._allowed[name, parameter, "test"], self._allowed[name, parameter, "train"] = values[:cut], values[cut:]
+                cut = round(len(values) * test_share)
+                if parameter == "on":
+                    cut = 1 if name in self._one_way else 0
+                self._allowed[name, parameter, "test"] = values[:cut]
+                self._allowed[name, parameter, "train"] = values[cut:]
 
     def allowed(self, name: str, parameter: str, split: str) -> list:
         """The values that ``parameter`` of tool ``name`` takes in ``split``."""
         return self._allowed[name, parameter, split]
 
+    def usable(self, family: Family, split: str) -> list[str]:
+        """The tools of ``family`` that have values in ``split``."""
+        return [name for name in family.names() if all(self._allowed[name, key, split] for key in family.parameters)]
+
     def call(self, name: str, split: str, rng: random.Random, fixed: dict | None = None) -> dict:
         """A call of ``name`` with values of ``split``; ``fixed`` sets some of them."""
-        arguments = {}
+        arguments: dict = {}
         for parameter, kind in FAMILIES[name.split("_")[0]].parameters.items():
             values = self.allowed(name, parameter, split)
             if fixed and parameter in fixed:
                 arguments[parameter] = fixed[parameter]
             else:
-                arguments[parameter] = rng.sample(values, rng.randint(2, 3)) if kind == "array" else rng.choice(values)
+                arguments[parameter] = rng.sample(values, 2) if kind == "array" else rng.choice(values)
         return {"name": name, "arguments": arguments}
 
     def offer(self, wanted: list[str], rng: random.Random, size: int = 3) -> list[dict]:
@@ -132,17 +173,21 @@ class World:
         draw = rng.random()
         if draw < 0.2:
             kind, wanted = "parallel", rng.sample(names, 2)
-        elif draw < 0.3:
-            kind, wanted = "no_call", [rng.choice([name for name in self.names if name not in names])]
+        elif draw < 0.4:
+            verbs = {name.split("_")[0] for name in names}
+            kind, wanted = "no_call", [rng.choice([name for name in self.names if name.split("_")[0] not in verbs])]
         else:
             wanted = [rng.choice(names)]
             kind = FAMILIES[wanted[0].split("_")[0]].kind
         calls = [self.call(name, split, rng) for name in wanted]
-        return Task(kind, tools, [user(" and ".join(map(say, calls)))], [] if kind == "no_call" else calls)
+        turns = [user(" and ".join(map(say, calls)))]
+        if kind == "no_call":
+            return Task(kind, tools, turns, [], asked=calls[0])
+        return Task(kind, tools, turns, calls)
 
     def _single(self, kind: str, split: str, rng: random.Random) -> Task:
         family = rng.choice([family for family in FAMILIES.values() if family.kind == kind])
-        call = self.call(rng.choice(family.names()), split, rng)
+        call = self.call(rng.choice(self.usable(family, split)), split, rng)
         return Task(kind, self.offer([call["name"]], rng), [user(say(call))], [call])
 
     def _string(self, split, rng):
@@ -158,7 +203,8 @@ class World:
         return self._single("list", split, rng)
 
     def _parallel(self, split, rng):
-        names = rng.sample([n for n in self.names if n.split("_")[0] in ("find", "call", "order")], 2)
+        verbs = rng.sample(["find", "call", "order"], 2)
+        names = [rng.choice(FAMILIES[verb].names()) for verb in verbs]
         calls = [self.call(name, split, rng) for name in names]
         return Task("parallel", self.offer(names, rng), [user(" and ".join(map(say, calls)))], calls)
 
@@ -176,9 +222,14 @@ class World:
         return Task("multi_turn", self.offer([first, booked], rng), turns + [user(request)], [call], [earlier])
 
     def _no_call(self, split, rng):
-        call = self.call(rng.choice(self.names), split, rng)
-        tools = [tool for tool in self.offer([call["name"]], rng, size=4) if tool["name"] != call["name"]]
-        return Task("no_call", tools, [user(say(call))], [])
+        usable = [name for family in FAMILIES.values() for name in self.usable(family, split)]
+        call = self.call(rng.choice(usable), split, rng)
+        return Task("no_call", self.offer_others(call["name"], rng), [user(say(call))], [], asked=call)
+
+    def offer_others(self, name: str, rng: random.Random, size: int = 3) -> list[dict]:
+        """``size`` listed tools, none of the family of ``name``."""
+        others = [other for other in self.names if other.split("_")[0] != name.split("_")[0]]
+        return [describe(other) for other in rng.sample(others, size)]
 
 
 def user(text: str) -> dict:

@@ -1,4 +1,4 @@
-"""verl's FSDP engine for the CPU: registered for device "cpu", and without the pinned memory of its reference policy."""
+"""verl's FSDP engine for the CPU: registered for device "cpu", and without the reference policy's pinned memory."""
 
 import dataclasses
 

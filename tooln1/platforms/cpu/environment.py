@@ -19,7 +19,8 @@ def cpu_environment(run_dir: str | Path) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         # One scheduler of threads is enough: vLLM would bind its own to cores that the trainer uses in between.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        # glibc returns large blocks to the system after every operation, and every page is faulted in again by the next.
+        # glibc returns large blocks to the system after every operation, and every page is faulted in again by
+        # the next.
         "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
         "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
         "MALLOC_TOP_PAD_": str(64 << 20),

@@ -63,7 +63,7 @@ def _take_log_probs_at_once(torch_functional) -> None:
     def logprobs_from_logits_v2(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if logits.dim() != 2:
             return loop(logits, labels)
-        log_probs = torch.log_softmax(logits.float(), dim=-1)
+        log_probs = torch.log_softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
         return log_probs.gather(dim=-1, index=labels.unsqueeze(-1)).squeeze(-1)
 
     torch_functional.logprobs_from_logits_v2 = logprobs_from_logits_v2
