@@ -14,7 +14,7 @@ from tooln1.tiny.stages import GRPO, SFT, Run, _quote, compose_config
 
 STRANGE = [
     "/with space/and  two",
-    "/it's/\"quoted\"",
+    '/it\'s/"quoted"',
     "/a=b/c=d",
     "/größe/数据/🎉",
     "/back\\slash/end\\",

@@ -41,9 +41,7 @@ def test_every_value_of_a_parameter_belongs_to_exactly_one_split(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_train_and_test_tasks_share_no_tool_and_value(seed):
     world = World(seed)
-    train, test = (
-        set().union(*(pairs(task.calls + task.earlier) for task in tasks(world, split))) for split in SPLITS
-    )
+    train, test = (set().union(*(pairs(task.calls + task.earlier) for task in tasks(world, split))) for split in SPLITS)
     assert not train & test
     # Both sides are large enough for the line above to mean something, and booleans are among them.
     assert min(len(train), len(test)) > 100

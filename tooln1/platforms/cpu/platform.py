@@ -3,7 +3,7 @@
 import os
 import platform as host
 from contextlib import contextmanager
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import psutil
@@ -34,11 +34,14 @@ def _device_module() -> ModuleType:
     module.max_memory_allocated = module.max_memory_reserved = resident
     module.mem_get_info = mem_get_info
     module.get_device_name = lambda *_args: host.processor() or host.machine()
+    module.get_device_properties = lambda *_args: SimpleNamespace(
+        name=module.get_device_name(), total_memory=psutil.virtual_memory().total
+    )
     module.get_rng_state = lambda *_args: torch.get_rng_state()
     module.set_rng_state = lambda state, *_args: torch.set_rng_state(state)
     module.manual_seed = module.manual_seed_all = torch.manual_seed
     module.empty_cache = module.ipc_collect = module.set_per_process_memory_fraction = nothing
-    module.reset_peak_memory_stats = nothing
+    module.reset_peak_memory_stats = module.reset_accumulated_memory_stats = nothing
     return module
 
 
