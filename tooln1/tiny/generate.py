@@ -16,6 +16,8 @@ from tooln1.reward_score.toolcall import compute_score
 
 def generate(checkpoint: Path, rows: list[dict], max_tokens: int) -> list[dict]:
     """Greedy replies to ``rows`` of the project's parquet files, with their scores."""
+    # In this process: starting vLLM's engine and worker as processes of their own would take longer than the answers.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     from vllm import LLM, SamplingParams
 
     llm = LLM(

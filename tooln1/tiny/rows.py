@@ -3,8 +3,8 @@
 The demonstrations are those of an imperfect teacher, on purpose. In a share of them (CAREFUL) the teacher names each
 argument's type while reasoning and then calls rightly; in the others it reasons in haste and makes the mistakes that
 tool-calling data are full of: numbers and booleans as text, one item of a list, the first of two calls only, a call of
-the turn before, a tool that is not listed. Imitation therefore ends mostly at the hasty reply, and the binary reward has to find
-out that the careful one pays.
+the turn before, a tool that is not listed. Imitation therefore ends mostly at the hasty reply, and the binary reward
+has to find out that the careful one pays.
 """
 
 import json
@@ -22,7 +22,7 @@ CAREFUL = 0.42
 TURNS = 6
 
 # How often each kind occurs in a mixture; in the order of world.KINDS.
-WEIGHTS = (0.20, 0.20, 0.12, 0.14, 0.14, 0.10, 0.10)
+WEIGHTS = (0.12, 0.16, 0.12, 0.14, 0.16, 0.12, 0.18)
 
 TYPE_NAMES = {bool: "boolean", int: "integer", list: "array", str: "string"}
 

@@ -173,7 +173,7 @@ class World:
         draw = rng.random()
         if draw < 0.2:
             kind, wanted = "parallel", rng.sample(names, 2)
-        elif draw < 0.4:
+        elif draw < 0.45:
             verbs = {name.split("_")[0] for name in names}
             kind, wanted = "no_call", [rng.choice([name for name in self.names if name.split("_")[0] not in verbs])]
         else:

@@ -1,0 +1,35 @@
+"""The `tooln1` command: what it prints and how it exits."""
+
+import pytest
+from tooln1.cli import main
+from tooln1.data.parquet import write_parquet
+from tooln1.data.rows import make_row
+
+
+def _row():
+    messages = [{"role": "system", "content": "tools"}, {"role": "user", "content": "call a taxi"}]
+    return make_row(
+        data_source="toolcall/synthetic", messages=messages, calls=[], source_row=0, num_tools=0, split="train", index=0
+    )
+
+
+def test_validate_counts_the_rows(tmp_path, capsys):
+    write_parquet(tmp_path / "rows.parquet", [_row(), _row()])
+    main(["validate", str(tmp_path / "rows.parquet")])
+    assert "2 rows" in capsys.readouterr().out
+
+
+def test_a_missing_file_is_one_line_and_exit_code_2(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["validate", str(tmp_path / "absent.parquet")])
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "absent.parquet" in lines[0]
+
+
+def test_the_version_is_the_packages(capsys):
+    from importlib.metadata import version
+
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert version("tooln1") in capsys.readouterr().out
