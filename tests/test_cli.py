@@ -1,6 +1,7 @@
 """The `tooln1` command: what it prints and how it exits."""
 
 import pytest
+
 from tooln1.cli import main
 from tooln1.data.parquet import write_parquet
 from tooln1.data.rows import make_row

@@ -49,6 +49,13 @@ original = SpinCondition.__init__
 register(); register()
 facts["spinning"].append(seconds())
 facts["wrapped_once"] = SpinCondition.__init__.__wrapped__ is original
+import time
+condition = SpinCondition(True, zmq.Context.instance(), "inproc://nobody-calls")
+facts["waited"] = []
+for timeout in ({}, {"timeout_ms": None}, {"timeout_ms": 60_000}, {"timeout_ms": 1}):
+    started = time.monotonic()
+    condition.wait(**timeout)
+    facts["waited"].append(time.monotonic() - started)
 
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from tooln1.platforms.cpu.sampler import POLL_SECONDS, PromptReplayBuffer
@@ -97,6 +104,12 @@ def test_vllms_processes_sleep_while_they_wait(seen):
     before, after = seen["spinning"]
     assert before > 0 and after == 0
     assert seen["wrapped_once"]
+
+
+def test_a_lost_wake_up_costs_milliseconds(seen):
+    """Without a limit, a reader whose call got lost sleeps beside the message that it waits for."""
+    assert max(seen["waited"]) < 1
+    assert seen["waited"][0] > 0.01  # it does sleep
 
 
 def test_the_replay_buffer_polls_at_its_own_interval(seen):

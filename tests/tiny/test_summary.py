@@ -77,6 +77,13 @@ def test_the_closing_table_shows_every_kind_and_where_things_lie(finished, capsy
         assert str(finished.folder / path) in text
 
 
+def test_a_reply_is_shown_on_one_line_whatever_the_model_wrote(finished, capsys):
+    (finished.folder / "replies.jsonl").write_text(json.dumps({"query": "q", "reply": "a\n\nb " + "\n" * 90}) + "\n")
+    print_summary(finished, summarize(finished, CLOCK))
+    text = capsys.readouterr().out
+    assert "> q\na b\n\n" in text and len(text.splitlines()) < 40
+
+
 def test_what_was_not_measured_is_absent_and_not_zero(world_run, attempt, validation, checkpoint, capsys):
     """Two steps, trainer.test_freq=-1, and a clock that was never asked."""
     validation(0, [(prompt, 1.0) for prompt, _ in as_verl_dumps_them(world_run)])

@@ -57,8 +57,6 @@ def main() -> None:
     replies = generate(arguments.checkpoint, rows, arguments.max_tokens)
     with atomic_path(arguments.output) as temporary:
         temporary.write_text("".join(json.dumps(reply, ensure_ascii=False) + "\n" for reply in replies))
-    # vLLM's engine process needs no orderly end here, and waiting for it takes seconds.
-    os._exit(0)
 
 
 if __name__ == "__main__":

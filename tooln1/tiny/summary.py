@@ -21,6 +21,9 @@ from tooln1.tiny.stages import Run, latest_checkpoint
 
 BARS = "▁▂▃▄▅▆▇█"
 
+# As many characters of a reply are shown; replies.jsonl has all of them.
+LONGEST_SHOWN = 400
+
 # The first steps compile and fill caches; they count in seconds_to_first_step.
 WARM_UP_STEPS = 2
 
@@ -90,7 +93,8 @@ def print_summary(run: Run, summary: dict[str, Any]) -> None:
     print(f"The whole run    {_number(summary['wall_seconds'])} s")
     print(f"Peak memory      {_number(summary['peak_memory_gb'])} GB\n")
     for reply in read_jsonl(run.folder / "replies.jsonl")[:2]:
-        print(f"> {reply['query']}\n{reply['reply']}\n")
+        # A model that was trained for a few steps only may write a hundred blank lines.
+        print(f"> {reply['query']}\n{' '.join(reply['reply'].split())[:LONGEST_SHOWN]}\n")
     for name, path in (
         ("figures", run.folder / "summary.json"),
         ("model", run.merged),

@@ -15,8 +15,9 @@ def cpu_environment(run_dir: str | Path) -> dict[str, str]:
     defaults = {
         # Ray gives every actor one thread otherwise (it sets the variable to the actor's num_cpus).
         "OMP_NUM_THREADS": cores,
-        # Trainer, rollout engine and Ray share the cores in turn: a thread that spins while it waits stops the others.
-        "OMP_WAIT_POLICY": "PASSIVE",
+        # Trainer, rollout engine and Ray share the cores in turn: a thread that spins for milliseconds while it waits,
+        # as libgomp's do, stops the others; one that sleeps at once holds up the many small operations of a tiny model.
+        "GOMP_SPINCOUNT": "2000",
         # One scheduler of threads is enough: vLLM would bind its own to cores that the trainer uses in between.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         # glibc returns large blocks to the system after every operation, and every page is faulted in again by
