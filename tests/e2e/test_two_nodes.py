@@ -27,6 +27,7 @@ def cluster(tmp_path, monkeypatch):
     """Two nodes whose processes have a CPU run's environment: Ray's workers inherit their node's, not the driver's."""
     for name, value in cpu_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(tmp_path / "metrics.jsonl"))
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 16, "num_gpus": 1, "object_store_memory": STORE, "include_dashboard": False}
@@ -62,10 +63,8 @@ def test_two_ranks_and_two_replicas_finish_a_step(cluster, tmp_path, tiny_model,
         "ray_kwargs.ray_init.object_store_memory=null",
         f"hydra.run.dir={tmp_path / 'hydra'}",
     ]
-    metrics = tmp_path / "metrics.jsonl"
     done = subprocess.run(
         command,
-        env=cpu_environment(tmp_path) | {"VERL_FILE_LOGGER_PATH": str(metrics)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -77,6 +76,6 @@ def test_two_ranks_and_two_replicas_finish_a_step(cluster, tmp_path, tiny_model,
     assert shards == ["model_world_size_2_rank_0.pt", "model_world_size_2_rank_1.pt"]
     servers = ast.literal_eval(re.search(r"LLMServerManager: (\[.*?\])", done.stdout)[1])
     assert len(set(servers)) == 2
-    (step,) = [record for record in read_jsonl(metrics) if REWARD in record["data"]]
+    (step,) = [record for record in read_jsonl(tmp_path / "metrics.jsonl") if REWARD in record["data"]]
     assert step["step"] == 1 and 0.0 <= step["data"][REWARD] <= 1.0
     assert len(read_jsonl(tmp_path / "rollouts" / "1.jsonl")) == 8

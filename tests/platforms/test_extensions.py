@@ -137,7 +137,7 @@ def test_the_vllm_plugin_is_inert_without_the_variable(value, facts):
     "name, value, expected, remark",
     [
         ("OMP_NUM_THREADS", "7", "7", "the user's own setting is kept"),
-        ("OMP_WAIT_POLICY", None, "PASSIVE", "ours where there is none"),
+        ("VLLM_CPU_OMP_THREADS_BIND", None, "nobind", "ours where there is none"),
         ("VERL_PLATFORM", "nvidia", "cpu", "this one is not a matter of taste"),
         ("HOME", "/home/someone", "/home/someone", "everything else is passed on"),
     ],
