@@ -146,3 +146,10 @@ def test_a_listed_tool_declares_the_types_of_its_parameters():
 def test_the_same_seeds_draw_the_same_tasks():
     assert tasks(World(3), "train", count=20) == tasks(World(3), "train", count=20)
     assert tasks(World(3), "train", count=20) != tasks(World(4), "train", count=20)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_test_split_switches_both_on_and_off(seed):
+    world = World(seed)
+    values = [value for name in world.names if name.startswith("switch") for value in world.allowed(name, "on", "test")]
+    assert set(values) == {True, False}

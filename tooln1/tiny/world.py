@@ -125,15 +125,15 @@ class World:
         self._allowed: dict[tuple[str, str, str], list] = {}
         # Most devices are switched both ways in training: if each had one way only, the way would give the device away.
         devices = FAMILIES["switch"].names()
-        self._one_way = set(rng.sample(devices, round(len(devices) * test_share) + 1))
+        one_way = rng.sample(devices, round(len(devices) * test_share) + 1)
+        # In turn on and off, so that no constant answer is right in the test.
+        held_out = {name: [bool(index % 2)] for index, name in enumerate(one_way)}
         for name in self.names:
             for parameter in FAMILIES[name.split("_")[0]].parameters:
                 values = rng.sample(VALUES[parameter], len(VALUES[parameter]))
-                cut = round(len(values) * test_share)
-                if parameter == "on":
-                    cut = 1 if name in self._one_way else 0
-                self._allowed[name, parameter, "test"] = values[:cut]
-                self._allowed[name, parameter, "train"] = values[cut:]
+                test = held_out.get(name, []) if parameter == "on" else values[: round(len(values) * test_share)]
+                self._allowed[name, parameter, "test"] = test
+                self._allowed[name, parameter, "train"] = [value for value in values if value not in test]
 
     def allowed(self, name: str, parameter: str, split: str) -> list:
         """The values that ``parameter`` of tool ``name`` takes in ``split``."""
