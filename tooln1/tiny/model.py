@@ -114,11 +114,15 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausal
         **SIZES,
     )
     model = Qwen2ForCausalLM(config)
+    threads = torch.get_num_threads()
+    # How a decomposition rounds depends on how many threads share it; the same seed must give the same bytes.
+    torch.set_num_threads(1)
     with torch.no_grad():
         # Unit-length rows: what attention copies into the residual stream then reaches the tied output at full scale.
         model.model.embed_tokens.weight.normal_(std=config.hidden_size**-0.5)
         for layer in model.model.layers:
             _start_attention_copying(layer.self_attn, config)
+    torch.set_num_threads(threads)
     return model
 
 
