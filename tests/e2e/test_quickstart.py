@@ -98,7 +98,7 @@ def test_every_stage_leaves_what_the_next_one_needs(runs):
         "logs/generate.log",
     ):
         assert (folder / name).stat().st_size > 0, name
-    assert pq.read_metadata(folder / "data" / "sft.parquet").num_rows == 40
+    assert pq.read_metadata(folder / "world" / "sft.parquet").num_rows == 40
     # What is half done has another name, and nothing is.
     assert not list(folder.glob("*.partial")) and not list(folder.glob("*.tmp")) and not (folder / "sft").exists()
 

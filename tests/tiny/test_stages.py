@@ -95,7 +95,7 @@ def test_the_users_settings_win_over_the_runs(tmp_path):
 @pytest.mark.parametrize(
     "train, val, beside, expected",
     [
-        (None, None, False, "run/data/test.parquet"),
+        (None, None, False, "run/world/test.parquet"),
         ("mine/train.parquet", None, True, "mine/test.parquet"),
         ("mine/train.parquet", None, False, "mine/train.parquet"),
         ("mine/train.parquet", "mine/val.parquet", True, "mine/val.parquet"),
@@ -121,7 +121,7 @@ def test_the_warm_start_command_is_one_that_hydra_composes(tmp_path):
     run = Run(folder=tmp_path / "it's = here", seed=5)
     command = stages.sft_command(run)
     config = compose_config(SFT, command[command.index(SFT) + 1 :])
-    assert config.data.train_files == str(run.folder / "data" / "sft.parquet")
+    assert config.data.train_files == str(run.folder / "world" / "sft.parquet")
     assert config.model.path == str(run.folder / "model")
     assert config.trainer.seed == config.engine.seed == 5
 
@@ -198,3 +198,8 @@ def test_settings_may_change_in_the_same_folder(run):
     run.folder.mkdir()
     stages.remember(run)
     stages.remember(Run(folder=run.folder, seed=0, overrides=("trainer.total_training_steps=80",)))
+
+
+def test_the_world_is_not_written_over_rows_that_stand_in_the_run_folder(tmp_path):
+    run = Run(tmp_path, 0, train_file=tmp_path / "data" / "train.parquet")
+    assert str(run.train_file.parent) not in stages.data_command(run)

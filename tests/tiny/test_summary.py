@@ -15,8 +15,8 @@ CLOCK = {"seconds_to_first_step": 41.5, "wall_seconds": 321.0, "peak_memory_gb":
 @pytest.fixture
 def world_run(run, tiny_model, tiny_data):
     """A run of the tiny world with its validation rows and the tokenizer that verl renders them with."""
-    (run.folder / "data").mkdir(parents=True)
-    shutil.copy(tiny_data / "test.parquet", run.folder / "data")
+    (run.folder / "world").mkdir(parents=True)
+    shutil.copy(tiny_data / "test.parquet", run.folder / "world")
     shutil.copytree(tiny_model, run.folder / "warm_start")
     return run
 

@@ -223,7 +223,7 @@ def _follow(
 
 def _sft_steps(run: Run) -> int:
     batch = stages.compose_config(stages.SFT, ()).data.train_batch_size
-    return json.loads((run.folder / "data" / "stats.json").read_text())["sft"] // batch
+    return json.loads((run.folder / "world" / "stats.json").read_text())["sft"] // batch
 
 
 def _say(text: str) -> None:

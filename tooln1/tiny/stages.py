@@ -71,7 +71,7 @@ class Run:
 
     @property
     def train(self) -> Path:
-        return self.train_file or self.folder / "data" / "train.parquet"
+        return self.train_file or self.folder / "world" / "train.parquet"
 
     @property
     def val(self) -> Path:
@@ -153,7 +153,7 @@ def data_command(run: Run) -> list[str]:
     """Writes the synthetic world."""
     script = ROOT / "data_prep" / "synthetic.py"
     rows = [] if run.warm_start_rows is None else ["--sft", str(run.warm_start_rows)]
-    return [sys.executable, str(script), "--output", str(run.folder / "data"), "--seed", str(run.seed), *rows]
+    return [sys.executable, str(script), "--output", str(run.folder / "world"), "--seed", str(run.seed), *rows]
 
 
 def sft_command(run: Run) -> list[str]:
@@ -161,7 +161,7 @@ def sft_command(run: Run) -> list[str]:
     return [
         *(sys.executable, "-m", "verl.trainer.sft_trainer"),
         *("--config-path", str(CONFIGS), "--config-name", SFT),
-        f"data.train_files={_quote(run.folder / 'data' / 'sft.parquet')}",
+        f"data.train_files={_quote(run.folder / 'world' / 'sft.parquet')}",
         f"model.path={_quote(run.folder / 'model')}",
         f"trainer.default_local_dir={_quote(run.folder / 'sft')}",
         f"trainer.seed={run.seed}",
