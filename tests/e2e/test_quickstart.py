@@ -79,9 +79,9 @@ def test_every_stage_leaves_what_the_next_one_needs(runs):
     folder, _ = runs
     for name in (
         "model/config.json",
-        "data/train.parquet",
-        "data/test.parquet",
-        "data/sft.parquet",
+        "world/train.parquet",
+        "world/test.parquet",
+        "world/sft.parquet",
         "warm_start/config.json",
         "checkpoints/global_step_3/actor/huggingface/config.json",
         "merged/config.json",
