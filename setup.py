@@ -8,7 +8,7 @@ installed.
 VERL = "0.9.1"
 
 # Enough for data preparation and scoring. The engines that training needs come with an extra.
-CORE = [f"verl=={VERL}", "pyarrow>=19.0.0", "tqdm>=4.66"]
+CORE = [f"verl=={VERL}", "numpy>=1.26", "pyarrow>=19.0.0", "tqdm>=4.66"]
 
 # The pins that verl 0.9.1's own extras [vllm] and [sglang] share.
 VERL_GPU_STACK = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "transformers==5.9.0"]
@@ -52,6 +52,7 @@ EXTRAS = {
     ],
     "vllm": [f"verl[vllm]=={VERL}", "vllm==0.24.0", *VERL_GPU_STACK],
     "sglang": [f"verl[sglang]=={VERL}", "sglang==0.5.12", *VERL_GPU_STACK],
+    "distill": ["openai==3.54.0"],
     "report": ["jinja2==3.1.6", "plotly==7.1.0"],
     "dev": ["pytest==9.2.0", "hypothesis==6.170.15", "ruff==0.17.6"],
 }
@@ -76,8 +77,7 @@ if __name__ == "__main__":
         install_requires=CORE,
         extras_require=EXTRAS,
         entry_points={
-            "console_scripts": ["tooln1 = tooln1.cli:main"],
+            "console_scripts": ["tooln1 = tooln1.cli:main", "tooln1-python = tooln1.platforms.fork.client:main"],
             "verl.plugins": ["tooln1_cpu = tooln1.platforms.cpu"],
-        "vllm.general_plugins": ["tooln1_cpu = tooln1.platforms.cpu.vllm_plugin:register"],
         },
     )

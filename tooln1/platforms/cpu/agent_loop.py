@@ -5,15 +5,25 @@ through hydra.utils.instantiate, several milliseconds each: with a tiny model a 
 """
 
 import copy
+from types import SimpleNamespace
 
 import hydra
 import ray
 from verl.experimental.agent_loop.agent_loop import DictConfigWrap, ToolListWrap, _agent_loop_registry
+from verl.experimental.reward_loop.reward_loop import RewardLoopWorker
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
 
 class CachingAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
-    """verl's worker; each rollout runs on a shallow copy of its agent loop's first object. No rollout tracing."""
+    """verl's worker; each rollout runs on a shallow copy of its agent loop's first object. No rollout tracing.
+
+    With reward.num_workers=0 it computes the reward itself.
+    """
+
+    def __init__(self, config, llm_client, teacher_client=None, reward_loop_worker_handles=None):
+        if reward_loop_worker_handles == []:
+            reward_loop_worker_handles = [_InThisProcess(RewardLoopWorker(config))]
+        super().__init__(config, llm_client, teacher_client, reward_loop_worker_handles)
 
     async def _run_agent_loop(self, sampling_params, trajectory, *, agent_name, trace=True, **kwargs):
         agent_loop = copy.copy(self._prototype(agent_name))
@@ -35,6 +45,13 @@ class CachingAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
                 tools=ToolListWrap(self.tools),
             )
         return known[agent_name]
+
+
+class _InThisProcess:
+    """Stands for the Ray handle of an actor of which only compute_score is called."""
+
+    def __init__(self, worker: RewardLoopWorker):
+        self.compute_score = SimpleNamespace(remote=worker.compute_score)
 
 
 class CachingAgentLoopManager(AgentLoopManagerTQ):

@@ -5,6 +5,8 @@ import dataclasses
 from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
+import tooln1.platforms.cpu.attention  # noqa: F401  (importing it registers it)
+
 
 # Only fsdp2: FSDP1 refuses modules on the CPU.
 @EngineRegistry.register(model_type="language_model", backend="fsdp2", device="cpu")

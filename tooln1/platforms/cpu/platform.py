@@ -110,6 +110,10 @@ class PlatformCPU(PlatformBase):
     def ray_noset_envvars(self) -> list[str]:
         return []
 
+    def rollout_env_vars(self) -> dict[str, str]:
+        """One core less for the rollout engine: while it generates, verl hands out, scores and stores what it made."""
+        return {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) - 1))}
+
     def is_ipc_supported(self) -> bool:
         """False: weights travel to the rollout engine through POSIX shared memory."""
         return False
