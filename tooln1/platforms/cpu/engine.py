@@ -13,6 +13,14 @@ import tooln1.platforms.cpu.attention  # noqa: F401  (importing it registers it)
 class CPUFSDPEngineWithLMHead(FSDPEngineWithLMHead):
     """FSDP2 over gloo, float32 or bfloat16."""
 
+    def _build_module(self):
+        """Build the model; its configuration forgets override_config.attn_implementation once it is applied.
+
+        verl would write it into every checkpoint, and sdpa_varlen is a name that only this platform knows.
+        """
+        vars(self.model_config.hf_config).pop("attn_implementation", None)
+        return super()._build_module()
+
     def _build_fsdp_module(self, module):
         """Shard ``module``; a forward-only one too is sharded like the actor.
 

@@ -6,7 +6,7 @@ ReplayBuffer takes, and a step of the tiny model is shorter than two seconds.
 
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
 
 
 class PromptReplayBuffer(ReplayBuffer):
