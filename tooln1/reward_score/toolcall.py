@@ -1,4 +1,4 @@
-# Copyright 2026 The tooln1 authors
+# Copyright 2025 Individual Contributor: The tooln1 authors
 #
 # Licensed under the Apache License, Version 2.0 (the "License");
 # you may not use this file except in compliance with the License.
@@ -40,6 +40,7 @@ _THINK, _END_THINK, _CALL, _END_CALL = "<think>", "</think>", "<tool_call>", "</
 _SPACE = " \t\r\n"  # a bare strip() and "\s" also take NBSP, U+2028 and others, which JSON does not
 _OPENING = re.compile(f"[{_SPACE}]*{_THINK}[{_SPACE}]*")
 _PAPER_TURN = "<|im_start|>assistant"
+_MOST_DIGITS = 4300  # CPython's default bound on the text of an integer
 _CACHED_ROWS = 2048  # the rollouts of a prompt share its ground truth; holds the paper's batch of 1024 twice
 
 _VARIANTS = {
@@ -73,19 +74,32 @@ def _constant(text):
     raise ValueError(f"{text} is not JSON")
 
 
+def _object_form(pairs):
+    if len(pairs) < 2:
+        return _NO_CALL
+    if len(pairs) == 2:  # dict() would cost more than all else here
+        (first, name), (second, arguments) = pairs
+        if first == "name" and second == "arguments":
+            return {"name": name, "arguments": arguments}
+        if first != second and first != "name" and first != "arguments":
+            return _NO_CALL
+    return _object(pairs)
+
+
 _STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant)
+# Reads the grammar and the names, but no values: a number is its length, and one dict stands for objects that are no
+# calls and repeat no key. The first key shows cheaply that a list is not of calls, unless it is written with escapes.
+_NO_CALL = {}
+_FORM = json.JSONDecoder(object_pairs_hook=_object_form, parse_int=len, parse_float=len, parse_constant=_constant)
+_FIRST_KEY = re.compile(rf'\[[{_SPACE}]*(?:\]|{{[{_SPACE}]*"(?:name"|arguments"|[^"\\]*\\))')
 
 
 def _check_calls(calls):
     if type(calls) is not list:
         raise ValueError("not a JSON array")
     for position, call in enumerate(calls):
-        if not (
-            type(call) is dict
-            and len(call) == 2
-            and type(call.get("name")) is str
-            and type(call.get("arguments")) is dict
-        ):
+        named = type(call) is dict and len(call) == 2 and type(call.get("name")) is str
+        if not named or type(call.get("arguments")) is not dict:
             raise ValueError(f'item {position} is not an object of exactly "name" (string) and "arguments" (object)')
 
 
@@ -93,7 +107,9 @@ def _check_calls(calls):
 def _strict_reference(ground_truth):
     calls = _STRICT.decode(ground_truth)
     _check_calls(calls)
-    return calls, sorted(call["name"] for call in calls)
+    # Notation is free, but the commas of two equal values differ by no more than those written as an escape, \u002c.
+    most_commas = ground_truth.count(",") + ground_truth.count("\\")
+    return calls, list(map(calls.count, calls)), sorted(call["name"] for call in calls), most_commas
 
 
 def _split(reply):
@@ -116,11 +132,11 @@ def _split(reply):
     return reasoned, reply[stop + len(_CALL) :].strip(_SPACE)
 
 
-def _strict_calls(text):
+def _strict_calls(text, decoder):
     """Decode the calls from what follows the tag, their items unchecked; ValueError if the grammar is broken."""
     if not text.endswith(_END_CALL):  # also spares decoding a reply that was cut off
         raise ValueError(f"does not end with {_END_CALL}")
-    calls, end = _STRICT.raw_decode(text)
+    calls, end = decoder.raw_decode(text)
     if text[end:].lstrip(_SPACE) != _END_CALL:
         raise ValueError(f"more than {_END_CALL} follows the JSON array")
     return calls
@@ -128,41 +144,55 @@ def _strict_calls(text):
 
 def _strict_verdict(reply, reference):
     """Return whether the reasoning part is right, the calls part is, the names are as expected, and the calls are."""
-    expected, expected_names = reference
+    expected, expected_counts, expected_names, most_commas = reference
     reasoned, text = _split(reply)
+    # Values are read only where the reference bounds their number: a flood of them cannot match.
+    hopeless = text.count(",") > most_commas
     try:
-        calls = _strict_calls(text)
-        if calls == expected:  # most matches keep the order, and what equals a checked reference needs no check
+        if hopeless and not _FIRST_KEY.match(text):
+            return reasoned, False, False, False
+        calls = _strict_calls(text, _FORM if hopeless else _STRICT)
+        if not hopeless and calls == expected:  # what equals a checked reference needs no check
             return reasoned, True, True, True
         _check_calls(calls)
         # Lengths first, or a reply could have as many names sorted as it likes.
-        if len(calls) != len(expected) or sorted(call["name"] for call in calls) != expected_names:
-            return reasoned, True, False, False
-        for call in expected:
-            if calls.count(call) != expected.count(call):
-                return reasoned, True, True, False
-        return reasoned, True, True, True
+        named = len(calls) == len(expected) and sorted([call["name"] for call in calls]) == expected_names
+        matched = named and not hopeless and list(map(calls.count, expected)) == expected_counts
+        return reasoned, True, named, matched
     except (ValueError, RecursionError):
         return reasoned, False, False, False
 
 
+_PAPER_DUMP = json.JSONEncoder(sort_keys=True).encode
+
+
 def _paper_int(text):
-    if len(text.lstrip("-")) > 4300:  # CPython's default bound, which a host may lift; beyond it, int() is slow
-        raise ValueError("an integer of more than 4300 digits")
+    if len(text.lstrip("-")) > _MOST_DIGITS:
+        raise ValueError(f"an integer of more than {_MOST_DIGITS} digits")
     return int(text)
 
 
-_PAPER = json.JSONDecoder(parse_int=_paper_int)
+def _paper_decode(text):
+    # A host may lift CPython's bound on int(), whose time is quadratic in the digits. An integer beyond the default
+    # bound fills at least one of these blocks; where none is full of digits, int() needs no check.
+    half = _MOST_DIGITS // 2
+    blocks = (text[start : start + half] for start in range(0, len(text), half))
+    return json.loads(text, parse_int=_paper_int if any(map(str.isdigit, blocks)) else None)
 
 
-def _paper_calls(reply):
-    """Decode the last pair of call tags; JSONDecodeError if there is none or it does not decode."""
+def _paper_span(reply):
+    """Return where the inside of the last pair of call tags starts and ends; twice 0 without a pair."""
     first = last = end = 0
     while (tag := reply.find(_CALL, end)) >= 0 and (close := reply.find(_END_CALL, tag)) >= 0:
         first, last, end = tag + len(_CALL), close, close + len(_END_CALL)
-    calls = _PAPER.decode(reply[first:last].strip())
+    return first, last
+
+
+def _paper_calls(text):
+    """Decode the inside of a pair, an empty one included; JSONDecodeError if it does not decode."""
+    calls = _paper_decode(text.strip())
     if isinstance(calls, str):
-        calls = _PAPER.decode(calls)
+        calls = _paper_decode(calls)
     return [calls] if isinstance(calls, dict) else calls
 
 
@@ -170,37 +200,39 @@ def _paper_formed(calls):
     return all(isinstance(call, dict) and "name" in call and "arguments" in call for call in calls)
 
 
-def _paper_counts(calls):
-    """Count the calls and the names; TypeError if a name cannot be hashed."""
-    dumped = ((call["name"], json.dumps(call["arguments"], sort_keys=True)) for call in calls)
-    return Counter(dumped), Counter(call["name"] for call in calls)
+def _paper_count(pairs):
+    return Counter((name, _PAPER_DUMP(arguments)) for name, arguments in pairs)
 
 
 @lru_cache(_CACHED_ROWS)
 def _paper_reference(ground_truth):
-    calls = _PAPER.decode(ground_truth)
+    calls = _paper_decode(ground_truth)
     if not isinstance(calls, list) or not _paper_formed(calls):
         raise ValueError('not a JSON array of objects with "name" and "arguments"')
-    return _paper_counts(calls)
+    pairs = [(call["name"], call["arguments"]) for call in calls]
+    return pairs, Counter(name for name, _ in pairs), _paper_count(pairs)
 
 
 def _paper_verdict(reply, reference):
     """Return the same four as _strict_verdict."""
-    expected, expected_names = reference
+    expected, expected_names, expected_count = reference
     reply = reply.rpartition(_PAPER_TURN)[2]
     reasoned = _THINK in reply and _END_THINK in reply
     try:
-        calls = _paper_calls(reply)
+        calls = _paper_calls(reply[slice(*_paper_span(reply))])
         if isinstance(calls, int | float):  # also true and false: the released scorer raises
             return False, False, False, False
         # The items of a string decoded twice are its letters: only an empty one passes, like an empty list.
         if calls is None or not _paper_formed(calls):
             return reasoned, False, False, False
+        pairs = [(call["name"], call["arguments"]) for call in calls]
         try:
-            counts, names = _paper_counts(calls)
-        except TypeError:
+            named = Counter(name for name, _ in pairs) == expected_names
+        except TypeError:  # a name that cannot be hashed
             return reasoned, True, False, False
-        return reasoned, True, names == expected_names, counts == expected
+        # Equal dumps come from values that are equal in Python, where 1 == 1.0 == True: most others need no dump.
+        matched = named and all(pair in expected for pair in pairs) and _paper_count(pairs) == expected_count
+        return reasoned, True, named, matched
     except json.JSONDecodeError:
         return reasoned, False, False, False
     except (ValueError, RecursionError):  # a huge integer, deep nesting: the released scorer raises

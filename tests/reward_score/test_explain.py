@@ -1,0 +1,167 @@
+"""The reasons: correct where the reward is 1 and only there, shared words per fault, and a place inside the reply."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toolcall_cases import F1, F2, FRAMES, G1, GAMING, ONE, PROFILES, THINK, TWO, UNITS, called, f, judge, table
+from toolcall_fuzz import REFERENCES, REPLIES
+
+from tooln1.reward_score.explain import CORRECT, explain, mark
+
+CITY = '[{"name": "go", "arguments": {"to": {"city": "Oslo", "zip": [1, 2]}, "by": "rail"}}]'
+
+
+def shown(reply, reference=ONE, profile="strict"):
+    """The reason, the detail, and the reply from the marked place on."""
+    why = explain(reply, reference, profile=profile)
+    return why.reason, why.detail, None if why.position is None else reply[why.position :][:12]
+
+
+@pytest.mark.parametrize(
+    "reply, reference, expected",
+    table(
+        (called(ONE), ONE, (CORRECT, "", None), "nothing"),
+        ("", ONE, ("does not start with <think>", "the reply is empty", ""), "empty"),
+        (" Sure! " + called(ONE), ONE, ("does not start with <think>", None, "Sure! <think"), "chatter before"),
+        (called(ONE, "<think> \n</think>"), ONE, ("blank reasoning", None, " \n</think><t"), "blank reasoning"),
+        (called(ONE, "<think>a"), ONE, ("no </think>", "before <tool_call>", "<tool_call>["), "left open"),
+        ("<think>a", ONE, ("no </think>", "before the reply ends", ""), "cut in the reasoning"),
+        (
+            called(ONE, "<think>a<think>b</think>"),
+            ONE,
+            ("a tag inside the reasoning", "<think>", "<think>b</th"),
+            "tag",
+        ),
+        (
+            called(ONE, THINK + " so "),
+            ONE,
+            ("text between reasoning and calls", "so ", "so <tool_cal"),
+            "chatter between",
+        ),
+        (THINK, ONE, ("no <tool_call>", "the reply ends after the reasoning", ""), "no calls"),
+        (
+            f"{THINK}<tool_call>{ONE}",
+            ONE,
+            ("no </tool_call>", "the reply ends inside the calls", ""),
+            "cut in the calls",
+        ),
+        (called(ONE) + " Done.", ONE, ("text after the calls", "Done.", "Done."), "chatter after"),
+        (called(ONE) + called(f(2), ""), ONE, ("text after the calls", None, "<tool_call>["), "a second guess"),
+        (called(ONE + ONE), ONE, ("text after the calls", None, ONE[:12]), "two arrays"),
+        (called("[oops]"), ONE, ("calls are not JSON", "Expecting value", "oops]</tool_"), "no JSON"),
+        (called(f("NaN")), ONE, ("calls are not JSON", "NaN is not JSON", ONE[:12]), "NaN"),
+        (called("[" * 9999 + "]" * 9999), ONE, ("nested too deeply", None, "[" * 12), "deep nesting"),
+        (
+            called('[{"name":"f","arguments":{"x":1,"x":1}}]'),
+            ONE,
+            ("calls are not JSON", None, '[{"name":"f"'),
+            "repeated",
+        ),
+        (called(F1), ONE, ("not a list of calls", "not a JSON array", F1[:12]), "one object"),
+        (called(f"[{F1}, 5]"), ONE, ("not a list of calls", None, ONE[:12]), "an item that is no call"),
+        (called(f"[{F2}, {F1}]"), ONE, ("wrong number of calls", "2 instead of 1", F2[:12]), "a guess too many"),
+        (called("[]"), ONE, ("wrong number of calls", "0 instead of 1", "[]</tool_cal"), "a call too few"),
+        (called(f"[{G1}]"), ONE, ("wrong tool", "g instead of f", '"g", "argume'), "another tool"),
+        (called(f(2)), ONE, ("wrong arguments", "x is 2 instead of 1", "2}}]</tool_c"), "another value"),
+        (called(f('"1"')), ONE, ("wrong arguments", 'x is "1" instead of 1', '"1"}}]</tool'), "another type"),
+        (called(f('1, "y": 3')), ONE, ("wrong arguments", "y is 3 instead of nothing", "3}}]</tool_c"), "one more"),
+        (
+            called('[{"name":"f","arguments":{}}]'),
+            ONE,
+            ("wrong arguments", "x is nothing instead of 1", "{}}]</tool_c"),
+            "less",
+        ),
+        (
+            called(f"[{G1},{F2}]"),
+            f"[{F1},{G1}]",
+            ("wrong arguments", "x is 2 instead of 1", "2}}]</tool_c"),
+            "one of two",
+        ),
+        (
+            called(CITY.replace("2]", "3]")),
+            CITY,
+            ("wrong arguments", "to.zip[1] is 3 instead of 2", '3]}, "by": "'),
+            "deep inside",
+        ),
+        (
+            called(CITY.replace(", 2]", "]")),
+            CITY,
+            ("wrong arguments", "to.zip[1] is nothing instead of 2", '[1]}, "by": '),
+            "a shorter list",
+        ),
+    ),
+)
+def test_strict_reasons(reply, reference, expected):
+    reason, detail, place = shown(reply, reference)
+    assert (reason, place) == (expected[0], expected[2])
+    assert expected[1] in (None, detail)
+
+
+@pytest.mark.parametrize(
+    "reply, reference, expected",
+    table(
+        ("chat " + called(ONE) + " chat", ONE, (CORRECT, "", None), "chatter is free"),
+        (THINK, ONE, ("no pair of <tool_call> and </tool_call>", None, "<think>one c"), "no pair"),
+        (called(ONE, ""), ONE, ("no <think>", "anywhere in the reply", "<tool_call>["), "no reasoning"),
+        (called(ONE) + called("[oops]", ""), ONE, ("calls are not JSON", None, "oops]</tool_"), "the last pair"),
+        (called("5"), ONE, ("the released scorer raises", None, "5</tool_call"), "a number"),
+        (called("[5]"), ONE, ("not a list of calls", None, "[5]</tool_ca"), "no calls"),
+        (called(f("1.0")), ONE, ("wrong arguments", "x is 1.0 instead of 1", "1.0}}]</tool"), "another dump"),
+        (called(F2), ONE, ("wrong arguments", "x is 2 instead of 1", "2}}</tool_ca"), "an object for a list"),
+        (called(json.dumps(f(2))), ONE, ("wrong arguments", None, '"[{\\"name\\":'), "decoded twice"),
+        (
+            "<|im_start|>assistant" + called(f(2)),
+            ONE,
+            ("wrong arguments", "x is 2 instead of 1", "2}}]</tool_c"),
+            "a turn",
+        ),
+    ),
+)
+def test_paper_reasons(reply, reference, expected):
+    reason, detail, place = shown(reply, reference, "paper")
+    assert (reason, place) == (expected[0], expected[2])
+    assert expected[1] in (None, detail)
+
+
+def agree(reply, reference, profile):
+    why = explain(reply, reference, profile=profile)
+    assert (why.reason == CORRECT) == (judge(reply, reference, profile)["acc"] == 1.0)
+    assert (why.position is None) == (why.reason == CORRECT)
+    assert why.position is None or 0 <= why.position <= len(reply)
+    assert "\n" not in why.detail and len(why.detail) < 300
+    assert len(mark(reply, why.position or 0).splitlines()) == 2
+
+
+@settings(max_examples=1000, deadline=None)
+@given(REPLIES, REFERENCES, st.sampled_from(PROFILES))
+def test_the_reason_is_correct_just_where_the_reward_is_one(reply, reference, profile):
+    agree(reply, reference, profile)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_degenerate_replies_have_reasons(profile):
+    for reply in [frame % (unit * 200) for frame in FRAMES for unit in UNITS] + [attempt for attempt, _ in GAMING]:
+        for reference in (ONE, TWO, "[]"):
+            agree(reply, reference, profile)
+
+
+def test_values_nested_almost_too_deeply_have_a_reason():
+    reference = f("[" * 900 + "1" + "]" * 900)
+    for depth in range(880, 1000, 7):
+        for profile in PROFILES:
+            agree(called(f("[" * depth + "]" * depth)), reference, profile)
+
+
+def test_the_mark_stands_below_the_place():
+    line, caret = mark("a" * 300 + "X" + "b" * 300, 300).splitlines()
+    assert line[caret.index("^")] == "X" and line[0] == line[-1] == "…"
+    line, caret = mark("one\n\x00\ud800two", 6).splitlines()
+    assert line == "one\\n\\x00\\ud800two" and line[caret.index("^") :] == "two"
+    assert mark("", 0).splitlines() == ["", "^"]
+
+
+def test_a_broken_reference_raises():
+    with pytest.raises(ValueError, match="broken ground truth"):
+        explain(called(ONE), "[")

@@ -1,0 +1,99 @@
+"""What callers rely on: broken references raise and name the row, keywords, threads, imports."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from toolcall_cases import F1, G2, KEYS, ONE, PROFILES, called, f, judge, paid, table
+
+from tooln1.reward_score.toolcall import compute_score
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    "ground_truth",
+    table(
+        ("", "empty"),
+        ("f(x=1)", "not JSON"),
+        (f"[{F1}", "cut"),
+        (ONE + " ok", "something after"),
+        ("5", "a number"),
+        ("null", "null"),
+        ('"[]"', "encoded twice"),
+        (F1, "one object"),
+        ("[5]", "an item that is no object"),
+        ('[{"name": "f"}]', "no arguments"),
+        ('[{"arguments": {}}]', "no name"),
+        ('[{"name": ["f"], "arguments": {}}]', "a name that is a list"),
+        ("[" * 99999, "deep nesting"),
+        (None, "missing"),
+        ([{"name": "f", "arguments": {}}], "decoded already"),
+        (b"[]", "bytes"),
+        (5, "no text"),
+    ),
+)
+def test_a_broken_ground_truth_raises_and_names_the_row(ground_truth, profile):
+    for reply in ("", called("[]")):
+        for index in (17, 0):
+            with pytest.raises(ValueError, match=f"broken ground truth of row {index}: "):
+                compute_score("d", reply, ground_truth, {"index": index}, profile=profile)
+        for extra_info in (None, {}, {"index": None}, {"split": "train"}):
+            with pytest.raises(ValueError, match="broken ground truth: "):
+                compute_score("d", reply, ground_truth, extra_info, profile=profile)
+
+
+def test_the_error_says_what_is_wrong_and_shows_the_value():
+    with pytest.raises(ValueError, match=r"item 1 is not an object .*; it reads '\[.*, 5\]'$"):
+        judge("", f"[{F1}, 5]")
+    with pytest.raises(ValueError, match="JSON text expected, not list; it reads "):
+        judge("", [{"name": "f", "arguments": {}}])
+
+
+@pytest.mark.parametrize(
+    "ground_truth",
+    table(
+        ('[{"name": "f", "arguments": {}, "id": 0}]', "a further key"),
+        (f("NaN"), "NaN"),
+        ('[{"name": "f", "arguments": {"x": 1, "x": 1}}]', "a repeated key"),
+        ('[{"name": "f", "arguments": []}]', "a list of arguments"),
+        ('[{"name": 1, "arguments": {}}]', "a name that is a number"),
+    ),
+)
+def test_a_reference_outside_the_strict_grammar_is_broken_in_strict_only(ground_truth):
+    with pytest.raises(ValueError, match="row 3"):
+        judge(called("[]"), ground_truth, extra_info={"index": 3})
+    assert paid(called(ground_truth), ground_truth, "paper") == 1.0
+
+
+@pytest.mark.parametrize("choice", [{"variant": "binry"}, {"profile": "Strict"}, {"variant": None}], ids=str)
+def test_an_unknown_variant_or_profile_is_named(choice):
+    with pytest.raises(ValueError, match=str(*choice.values())):
+        judge("", **choice)
+
+
+def test_verl_calls_it_by_keyword_and_adds_keywords_of_its_own():
+    result = compute_score(
+        data_source="toolcall/xlam",
+        solution_str=called(ONE),
+        ground_truth=ONE,
+        extra_info={"index": 0, "num_turns": None, "rollout_reward_scores": {}},
+        reward_router_address="localhost:1",
+        reward_model_tokenizer=None,
+    )
+    assert result == dict.fromkeys(KEYS, 1.0)
+
+
+def test_threads_and_profiles_share_a_reference_without_disturbing_it():
+    references = [f"[{F1},{G2}]", f"[{G2},{F1}]", f"[{F1},{F1}]", ONE, "[]"]
+    jobs = [(called(text), reference, p) for text in references for reference in references for p in PROFILES] * 20
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda job: judge(*job), jobs)) == [judge(*job) for job in jobs]
+
+
+def test_importing_it_brings_in_the_standard_library_only():
+    code = (
+        "import sys; old = set(sys.modules); import tooln1.reward_score.toolcall; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - old} - set(sys.stdlib_module_names))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == ["tooln1"]
