@@ -18,6 +18,7 @@ from tooln1.calls import (
     write_calls,
 )
 
+KEYS = ["name", "type", "function", "parameters", "properties", "required", "description", "x"]
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 NAMES = [
@@ -105,6 +106,10 @@ def test_an_empty_list_holds_no_calls(text):
         ('"日本 é 🎉"', "日本 é 🎉"),
         (r'"\u00e9\x41\101\U0001F389"', "éAA🎉"),
         (r'"\ud83c\udf89"', "🎉"),  # a pair of JSON escapes
+        (r'"\N{EM DASH}"', "\N{EM DASH}"),
+        ("- 5", -5),
+        ("\n[\n-1.5E+3 ,\t{ 'k' :\n[ ( 1 , ) ] } ]", [-1500.0, {"k": [[1]]}]),
+        ('"), Find It (beta)(q=\'x\', r=\\"y"', "), Find It (beta)(q='x', r=\"y"),
         ("-5", -5),
         ("+5", 5),
         ("1_000", 1000),
@@ -173,6 +178,8 @@ def test_values_are_python_literals_and_json_constants(written, expected):
         ("[f(a=f'{x}')]", "name_as_value"),
         (r"[f(a='\x4')]", "bad_string"),
         (r"[f(a='\ud83c')]", "bad_string"),
+        (r"[f(a='\N{NO SUCH CHARACTER}')]", "bad_string"),
+        (r"[f(a='\N')]", "bad_string"),
         (r"[f(a='\U00110000')]", "bad_string"),
         ("[f(a=007)]", "bad_number"),
         ("[f(a=1e999)]", "bad_number"),
@@ -213,6 +220,11 @@ def test_calls_written_as_json_are_read_too():
     "value, reason",
     [
         ("{", "not_calls"),
+        ('[{"name": "f", "arguments": {"a": 1, "a": 2}}]', "repeated_key"),
+        ('[{"name": "f", "arguments": {"a": NaN}}]', "bad_number"),
+        ('[{"name": "f", "arguments": {"a": 1e999}}]', "bad_number"),
+        ('[{"name": "f", "arguments": {"a": ' + "9" * 6000 + "}}]", "not_calls"),
+        ("[" * 100_000, "not_calls"),
         ("5", "not_calls"),
         ([5], "not_calls"),
         ({"name": "f"}, "not_calls"),
@@ -336,6 +348,29 @@ def test_flat_parameters_stay_as_written():
 def test_a_tool_without_parameters_has_none(parameters):
     [tool] = normalize_tools([{"name": "t", "parameters": parameters}])
     assert tool == {"name": "t", "description": "", "parameters": {"type": "object", "properties": {}}}
+
+
+def test_an_empty_list_of_parameters_is_none():
+    assert normalize_tools([{"name": "t", "parameters": []}])[0]["parameters"] == {"type": "object", "properties": {}}
+
+
+tool_parts = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), tool_parts, max_size=6))
+@settings(max_examples=300)
+def test_any_tool_is_refused_or_normalised_once_and_for_all(tool):
+    try:
+        normal = normalize_tools([tool])
+    except ToolListError as error:
+        assert error.reason in REASONS
+        return
+    assert set(normal[0]["parameters"]) >= {"type", "properties"}
+    assert normalize_tools(normal) == normal
 
 
 def test_further_keys_of_a_tool_are_kept():

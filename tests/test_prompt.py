@@ -13,10 +13,12 @@ from tooln1.prompt import (
     TemplateError,
     build_messages,
     build_system,
+    fill_template,
     format_call_turn,
     format_calls,
     format_reply,
     load_template,
+    split_system,
 )
 from tooln1.reward_score.toolcall import compute_score
 
@@ -128,3 +130,31 @@ def test_only_names_and_arguments_are_written():
 def test_every_written_reply_earns_the_reward(arguments):
     calls = [{"name": f"t{number}", "arguments": members} for number, members in enumerate(arguments)]
     assert compute_score("toolcall/xlam", format_reply(calls, "x"), format_calls(calls))["score"] == 1
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+tool_lists = st.lists(
+    st.builds(
+        lambda name, description: {
+            "name": name,
+            "description": description,
+            "parameters": {"type": "object", "properties": {}},
+        },
+        texts,
+        texts,
+    ),
+    max_size=3,
+)
+
+
+@given(tool_lists, texts, st.sampled_from([None, "Mine:\n{tools}\nThat is all.", "[{tools}]"]))
+def test_a_system_message_comes_apart_again(tools, context, template):
+    system = fill_template(tools, context, template)
+    if context.strip() and template == "[{tools}]" and "[" in context:
+        return  # nothing says where the context ends
+    assert split_system(system, template) == (context.strip(), tools)
+
+
+def test_a_system_message_of_another_template_is_refused():
+    with pytest.raises(ValueError, match="not written with this template"):
+        split_system(build_system(TOOLS), "Mine: {tools}")

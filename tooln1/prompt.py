@@ -9,12 +9,12 @@ The tools stand in the system message: the chat template's own tools slot is not
 
 import json
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tooln1.calls import normalize_tools
+from tooln1.tools import normalize_tools
 
 TOOLS_MARK = "{tools}"
 ROLES = ("user", "assistant", "tool")
@@ -53,10 +53,41 @@ def build_system(tools: Any, context: str = "", template: str | None = None) -> 
         tooln1.calls.ToolListError: the tool list has no known shape.
         TemplateError: `{tools}` does not stand in the template exactly once.
     """
+    return fill_template(normalize_tools(tools), context, template)
+
+
+def fill_template(tools: Iterable[Mapping[str, Any]], context: str = "", template: str | None = None) -> str:
+    """Return what `build_system` does, for a tool list that has come out of `normalize_tools` already.
+
+    Raises:
+        TemplateError: `{tools}` does not stand in the template exactly once.
+    """
     before, after = _split(_thinking_template() if template is None else template, "the template")
     # The parts are joined rather than formatted: template and tools are full of braces.
-    filled = before + "\n".join(_line(tool) for tool in normalize_tools(tools)) + after
+    filled = before + "\n".join(map(_ENCODER.encode, tools)) + after
     return "\n\n".join(part for part in (context.strip(), filled.strip()) if part)
+
+
+def split_system(system: str, template: str | None = None) -> tuple[str, list[dict[str, Any]]]:
+    """Take a system message apart again: return the context and the tools that `fill_template` made it of.
+
+    Raises:
+        ValueError: the message was not made with this template.
+        TemplateError: `{tools}` does not stand in the template exactly once.
+    """
+    before, after = (part.strip() for part in _split(_thinking_template() if template is None else template, ""))
+    start = system.find(before)
+    end = len(system) - len(after)
+    lines = system[start + len(before) : end].strip()
+    if start >= 0 and system.endswith(after):
+        try:
+            tools = [json.loads(line) for line in lines.split("\n")] if lines else []
+        except ValueError:
+            tools = None
+        context = system[:start].strip()
+        if tools is not None and fill_template(tools, context, template) == system:
+            return context, tools
+    raise ValueError("the system message was not written with this template")
 
 
 def build_messages(
@@ -83,7 +114,7 @@ def format_calls(calls: Iterable[Mapping[str, Any]]) -> str:
         ValueError: a value is NaN or infinite, which JSON does not have.
     """
     plain = [{"name": call["name"], "arguments": call["arguments"]} for call in calls]
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+    return _STRICT_ENCODER.encode(plain)
 
 
 def format_call_turn(calls: Iterable[Mapping[str, Any]]) -> str:
@@ -102,20 +133,22 @@ def format_reply(calls: Iterable[Mapping[str, Any]], reasoning: str) -> str:
     return f"<think>{reasoning}</think>\n{format_call_turn(calls)}"
 
 
+# Made once: json.dumps with an option sets up a new encoder for every call. What has come out of JSON has no circles.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+_STRICT_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
 @cache
 def _thinking_template() -> str:
     return (files("tooln1") / "templates" / "thinking.txt").read_text(encoding="utf-8")
 
 
+@lru_cache(16)
 def _split(template: str, what: str) -> list[str]:
     parts = template.split(TOOLS_MARK)
     if len(parts) != 2:
         raise TemplateError(f"{what} must hold {TOOLS_MARK} exactly once, found {len(parts) - 1} times")
     return parts
-
-
-def _line(tool: Mapping[str, Any]) -> str:
-    return json.dumps(tool, ensure_ascii=False)
 
 
 def _message(turn: Mapping[str, Any]) -> dict[str, str]:

@@ -49,7 +49,7 @@ def test_rows_come_back_as_they_were_written(tmp_path):
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_every_row_is_on_one_side_and_no_conversation_on_both(tmp_path, monkeypatch, batch):
     monkeypatch.setattr(parquet, "_BATCH", batch)
-    monkeypatch.setattr(parquet, "_ROW_GROUP", batch)
+    monkeypatch.setattr(parquet, "_PREPARED_ROW_GROUP", batch)
     counts = prepare(tmp_path)
     splits = {split: pq.read_table(tmp_path / f"{split}.parquet").to_pylist() for split in ("train", "test")}
     assert counts == {split: len(rows) for split, rows in splits.items()}

@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tooln1.data import sources
 from tooln1.data.errors import DataError
 from tooln1.data.sources import open_source
 
@@ -22,19 +21,6 @@ def rows_of(path):
     return rows
 
 
-@pytest.fixture(params=[1, 7, 64, 1 << 20])
-def chunk(request, monkeypatch):
-    monkeypatch.setattr(sources, "_CHUNK", request.param)
-
-
-@pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_a_json_array_is_read_in_pieces_of_any_size(tmp_path, chunk, indent, encoding):
-    path = tmp_path / "rows.json"
-    path.write_text(json.dumps(ROWS, indent=indent, ensure_ascii=False) + "\n", encoding=encoding)
-    assert rows_of(path) == ROWS
-
-
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
 def test_json_lines_are_read_under_either_name(tmp_path, name):
     path = tmp_path / name
@@ -47,35 +33,6 @@ def test_parquet_is_read(tmp_path):
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist(ROWS), path)
     assert rows_of(path) == ROWS
-
-
-def test_an_empty_array_has_no_rows(tmp_path):
-    path = tmp_path / "rows.json"
-    path.write_text(" [ ] ")
-    assert list(open_source(path, "some/data").read(lambda passed: None)) == []
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        (b'[{"a": 1}, {"a": ', "row 1: broken JSON .*cut"),
-        (b'[{"a": 1}, {"a": "x', "row 1: broken JSON .*cut"),
-        (b'[{"a": 1}', "row 1: .*the file ends"),
-        (b'[{"a": 1} {"a": 2}]', "row 1: expected a comma"),
-        (b'[{"a": 1}, {a: 2}' + b" " * 40 + b"]", "row 1: broken JSON"),
-        (b'[{"a": 1}] more', "row 1: text follows"),
-        (b'[{"a": 1}, ' + b"[" * 100_000, "row 1: "),
-        (b'[{"a": "\xe9\xe9"}]', "row 0: not UTF-8"),
-        ('[{"a": 1}]'.encode("utf-16"), "row 0: not UTF-8"),
-        (b'"text"', "starts with .*; expected a JSON array"),
-    ],
-)
-def test_broken_json_is_one_line_with_file_and_row(tmp_path, content, message):
-    path = tmp_path / "rows.json"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"rows\.json: {message}") as error:
-        list(open_source(path, "some/data").read(lambda passed: None))
-    assert "\n" not in str(error.value)
 
 
 def test_a_broken_line_does_not_stop_the_others(tmp_path):
@@ -115,3 +72,35 @@ def test_the_hub_is_only_needed_without_a_file(tmp_path, monkeypatch):
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(ROWS))
     assert rows_of(path) == ROWS
+
+
+def test_a_gated_data_set_says_what_to_accept_and_how_to_log_in(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+
+    def refuse(*args, **kwargs):
+        raise datasets.exceptions.DatasetNotFoundError("Dataset 'a/b' is a gated dataset on the Hub. Visit the page.")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    message = r"a/b: is gated .*accept its terms at https://huggingface.co/datasets/a/b .*hf auth login.*--input"
+    with pytest.raises(DataError, match=message):
+        open_source(None, "a/b")
+
+
+def test_a_data_set_is_loaded_the_way_the_hub_offers_it(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "data.json").write_text(json.dumps(ROWS))
+    source = open_source(None, str(tmp_path / "hub"))
+    assert list(source.read(lambda passed: None)) == ROWS
+    assert (source.total, source.unit) == (3, "row")
+
+
+def test_a_damaged_parquet_file_ends_with_an_error_in_the_place_of_a_row(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist([{"a": "x" * 100 + str(number)} for number in range(5000)]), path)
+    data = bytearray(path.read_bytes())
+    data[200:4000] = b"\xff" * 3800
+    path.write_bytes(data)
+    *_, last = open_source(path, "some/data").read(lambda passed: None)
+    assert isinstance(last, DataError) and "damaged" in str(last)

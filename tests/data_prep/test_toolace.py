@@ -1,6 +1,5 @@
 """data_prep/toolace.py on real conversations and on small ones of every shape."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -10,6 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from data_prep import toolace
+from tooln1.data import rows
 from tooln1.data.errors import DataError
 from tooln1.data.validate import validate_parquet
 from tooln1.prompt import build_system, format_call_turn
@@ -33,17 +34,6 @@ Put it in the format of [func1(params_name=params_value, params_name2=params_val
 
 NO other text MUST be included."""
 KEPT = "You are an expert in composing functions."
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location("toolace", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-toolace = load_script()
 
 
 def record(*turns, system=None, tools=TOOLS):
@@ -173,7 +163,7 @@ def test_without_a_tool_list_every_step_is_counted(system, reason):
 
 
 def test_a_row_whose_own_reference_earns_nothing_is_dropped(monkeypatch):
-    monkeypatch.setattr(toolace, "reference_earns_reward", lambda row: False)
+    monkeypatch.setattr(rows, "reference_earns_reward", lambda row: False)
     assert prepare("user: x", f"assistant: {CALL}").dropped == {"reference_not_rewarded": 1}
 
 
@@ -258,8 +248,8 @@ def test_broken_rows_are_skipped_and_counted_on_request(tmp_path):
     toolace.main(["--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path), "--on-error", "skip"])
     stats = json.loads((tmp_path / "stats.json").read_text())
     assert stats["conversations"] == {"read": 6, "kept": 4, "dropped": {"broken_row": 2}}
-    rows = [row for name in ("train", "test") for row in pq.read_table(tmp_path / f"{name}.parquet").to_pylist()]
-    assert sorted(row["extra_info"]["source_row"] for row in rows) == [0, 2, 4, 5]
+    written = [row for name in ("train", "test") for row in pq.read_table(tmp_path / f"{name}.parquet").to_pylist()]
+    assert sorted(row["extra_info"]["source_row"] for row in written) == [0, 2, 4, 5]
 
 
 def test_every_real_call_arrives_in_the_files(tmp_path):
@@ -287,32 +277,7 @@ def test_every_real_call_arrives_in_the_files(tmp_path):
     assert stats["steps"] == {"read": 266, "kept": 97, "dropped": {"no_call": 169}}
 
 
-# As in Qwen2.5: a tool's result stands in a user turn.
-CHAT_TEMPLATE = """{%- for message in messages %}
-{%- if message.role == 'tool' %}
-{{- '<|im_start|>user\n<tool_response>\n' + message.content + '\n</tool_response><|im_end|>\n' }}
-{%- else %}
-{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
-{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{% endif %}"""
-
-
-def byte_tokenizer():
-    """A tokenizer of single bytes, which gives every text back as it was."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
-
-
-def test_verl_reads_the_files(tmp_path, monkeypatch):
+def test_verl_reads_the_files(tmp_path, monkeypatch, qwen_tokenizer):
     rl_dataset = pytest.importorskip("verl.utils.dataset.rl_dataset", reason="needs verl")
     import datasets
     from omegaconf import OmegaConf
@@ -322,7 +287,7 @@ def test_verl_reads_the_files(tmp_path, monkeypatch):
     (tmp_path / "in.json").write_text(json.dumps([record(*turns)] * 3))
     toolace.main(["--input", str(tmp_path / "in.json"), "--output", str(tmp_path), "--test-size", "1"])
     config = OmegaConf.create({"max_prompt_length": 4096, "filter_overlong_prompts_workers": None})
-    tokenizer = byte_tokenizer()
+    tokenizer = qwen_tokenizer
     data = rl_dataset.RLHFDataset(str(tmp_path / "train.parquet"), tokenizer, config)
     assert len(data) == 4  # the filter for long prompts, which renders each one, has kept them all
     batch = rl_dataset.collate_fn([data[number] for number in range(4)])

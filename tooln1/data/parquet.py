@@ -1,14 +1,11 @@
-"""Writing parquet files: whole or not at all, in flat memory, and the same bytes for the same rows.
-
-Rows are spooled to an Arrow file first, because only after the last one is it known how many conversations there are to
-split. Both halves are then copied out of it, and the finished files take the place of the old ones at the very end.
-"""
+"""Writing parquet files: whole or not at all, in flat memory, and the same bytes for the same rows."""
 
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tooln1.data.errors import DataError
-from tooln1.data.rows import row_schema
+from tooln1.data.rows import row_schema, rows_batch
 from tooln1.data.split import choose_test
 
+SPLITS = ("train", "test")
 _BATCH = 1000
 _ROW_GROUP = 10_000
-_CONVERSATION = "conversation"
+_PREPARED_ROW_GROUP = 4000
+# Columns of few different values. A dictionary of prompts would grow to its limit and be thrown away.
+_DICTIONARY = ["data_source", "ability", "reward_model.style", "extra_info.split", "prompt.list.element.role"]
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn what can go wrong while writing (no space, no permission, a file in the way) into a `DataError`."""
     try:
         yield
@@ -42,7 +42,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _writing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -61,7 +61,10 @@ def write_parquet(
     """
     schema = row_schema(extra_fields)
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        return _copy(_batches(rows, schema), writer)
+        groups = _RowGroups(writer, Path(path))
+        for batch in _batches(rows, schema):
+            groups.add(batch)
+        return groups.finish()
 
 
 def write_stats(path: str | Path, stats: Mapping[str, Any]) -> None:
@@ -70,41 +73,159 @@ def write_stats(path: str | Path, stats: Mapping[str, Any]) -> None:
     Raises:
         DataError: the file cannot be written.
     """
+    write_text(path, json.dumps(stats, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file; half a character in it is written as its escape.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(stats, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+class _RowGroups:
+    """Writes batches in row groups of an even size, whatever size they arrive in."""
+
+    def __init__(self, writer: pq.ParquetWriter, path: Path, size: int = _ROW_GROUP):
+        self._writer = writer
+        self._size = size
+        self._path = path
+        self._pending: list[pa.RecordBatch] = []
+        self._waiting = 0
+        self.rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self._pending.append(batch)
+        self._waiting += len(batch)
+        self.rows += len(batch)
+        if self._waiting >= self._size:
+            self._flush()
+
+    def finish(self) -> int:
+        if self._waiting:
+            self._flush()
+        return self.rows
+
+    def _flush(self) -> None:
+        with writing(self._path):
+            self._writer.write_table(pa.Table.from_batches(self._pending, self._writer.schema))
+        self._pending, self._waiting = [], 0
+
+
+class SplitWriter:
+    """Takes the rows of both splits and numbers them; made by `split_files`.
+
+    `stats` becomes stats.json, with "rows" added to it. `measure(split, batch)`, if set, sees each batch.
+    """
+
+    def __init__(self, folder: Path, writers: Mapping[str, pq.ParquetWriter]):
+        self._groups = {
+            split: _RowGroups(writer, _path(folder, split), _PREPARED_ROW_GROUP) for split, writer in writers.items()
+        }
+        self._schemas = {split: writer.schema for split, writer in writers.items()}
+        self.stats: dict[str, Any] = {}
+        self.measure: Any = None
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows each split has so far."""
+        return {split: groups.rows for split, groups in self._groups.items()}
+
+    def write(self, split: str, batch: pa.RecordBatch) -> None:
+        """Add rows to a split."""
+        if not len(batch):
+            return
+        batch = _numbered(batch, split, self._groups[split].rows, self._schemas[split])
+        if self.measure:
+            self.measure(split, batch)
+        self._groups[split].add(batch)
+
+    def finish(self) -> None:
+        for groups in self._groups.values():
+            groups.finish()
+
+
+@contextmanager
+def split_files(folder: str | Path, schema: pa.Schema) -> Iterator[SplitWriter]:
+    """Write train.parquet, test.parquet and stats.json: they appear together when the block ends well, or not at all.
+
+    Raises:
+        DataError: the folder or a file in it cannot be written.
+    """
+    folder = Path(folder)
+    with ExitStack() as stack:
+        temporary = {split: stack.enter_context(atomic_path(_path(folder, split))) for split in SPLITS}
+        with ExitStack() as open_files:
+            options = {"compression": "zstd", "use_dictionary": [name for name in _DICTIONARY if _has(schema, name)]}
+            writers = {
+                split: open_files.enter_context(pq.ParquetWriter(path, schema, **options))
+                for split, path in temporary.items()
+            }
+            files = SplitWriter(folder, writers)
+            yield files
+            files.finish()
+        write_stats(folder / "stats.json", {**files.stats, "rows": files.rows})
+
+
+def _path(folder: Path, split: str) -> Path:
+    return folder / f"{split}.parquet"
+
+
+def _has(schema: pa.Schema, name: str) -> bool:
+    return name.partition(".")[0] in schema.names
+
+
+def pack(batch: pa.RecordBatch) -> bytes:
+    """Return a batch as compressed bytes, to be sent to another process or spooled: a fifth of its size in memory."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
+        stream.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def unpack(packed: bytes) -> pa.RecordBatch:
+    """Return the batch that `pack` made this of."""
+    return pa.ipc.open_stream(packed).read_next_batch()
 
 
 class PreparedFiles:
     """The files of one prepared data set: add conversations, then `finish`; use it in a with block.
 
-    Nothing appears in the folder before `finish`, and nothing stays behind if the block ends early.
+    Rows are spooled first, because only after the last one is it known how many there are to split. Nothing appears in
+    the folder before `finish`, and nothing stays behind if the block ends early, or if the process is killed.
     """
 
-    def __init__(self, folder: str | Path, extra_fields: Mapping[str, pa.DataType] | None = None):
-        """Open the folder, making it if needed.
+    def __init__(
+        self,
+        folder: str | Path,
+        extra_fields: Mapping[str, pa.DataType] | None = None,
+        schema: pa.Schema | None = None,
+    ):
+        """Open the folder, making it if needed; `schema` is that of the rows with notes of its own.
 
         Raises:
             DataError: the folder cannot be written.
         """
         self._folder = Path(folder)
-        self._schema = row_schema(extra_fields)
-        self._spool_schema = self._schema.append(pa.field(_CONVERSATION, pa.int64()))
-        self._pending: list[dict[str, Any]] = []
-        self._conversations = 0
-        with _writing(self._folder):
+        self._extra_fields = extra_fields
+        self._schema = schema or row_schema(extra_fields)
+        self._pending: list[Mapping[str, Any]] = []
+        self._sizes = array("I")
+        self._pending_sizes: list[int] = []
+        self._conversations = array("I")
+        self._lengths = array("I")
+        with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle, self._spool = tempfile.mkstemp(".arrow", ".rows-", self._folder)
-            os.close(handle)
-            self._writer = pa.ipc.new_file(self._spool, self._spool_schema)
+            self._spool = tempfile.TemporaryFile(prefix=".rows-", dir=self._folder)
 
     def __enter__(self) -> "PreparedFiles":
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # Nothing is lost if this fails: either `finish` has closed the spool before, or an error is on its way.
-        with suppress(OSError):
-            self._writer.close()
-        Path(self._spool).unlink(missing_ok=True)
+        self._spool.close()
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add the rows of one conversation, which will stay on one side of the split.
@@ -112,68 +233,72 @@ class PreparedFiles:
         Raises:
             DataError: the spool file cannot be written.
         """
-        rows = [{**row, _CONVERSATION: self._conversations} for row in rows]
+        rows = list(rows)
         if rows:
-            self._conversations += 1
+            self._pending_sizes.append(len(rows))
             self._pending += rows
         if len(self._pending) >= _BATCH:
             self._flush()
 
-    def finish(self, test_size: float | int, seed: int, stats: Mapping[str, Any]) -> dict[str, int]:
-        """Split, write train.parquet, test.parquet and stats.json, and return the rows of each split.
-
-        `stats` is written with those numbers added as "rows".
+    def add_packed(self, packed: bytes, sizes: Sequence[int]) -> None:
+        """Add the rows of a packed batch; `sizes` says how many belong to each conversation.
 
         Raises:
-            DataError: there are too few conversations to split, or a file cannot be written.
+            DataError: the spool file cannot be written.
         """
         self._flush()
-        with _writing(self._folder):
-            self._writer.close()
-        test = choose_test(self._conversations, test_size, seed)
-        paths = {split: self._folder / f"{split}.parquet" for split in ("train", "test")}
-        # Both files are complete before either replaces an old one.
-        with atomic_path(paths["train"]) as train, atomic_path(paths["test"]) as held_out:
-            rows = {
-                split: self._write_split(split, temporary, test)
-                for split, temporary in (("train", train), ("test", held_out))
-            }
-            write_stats(self._folder / "stats.json", {**stats, "rows": rows})
-        return rows
+        with writing(self._folder):
+            self._spool.write(packed)
+        self._lengths.append(len(packed))
+        self._sizes.extend(sizes)
+        self._conversations.append(len(sizes))
+
+    def finish(
+        self, test_size: float | int, seed: int, stats: Mapping[str, Any], measure: Any = None
+    ) -> dict[str, int]:
+        """Split, write train.parquet, test.parquet and stats.json, and return the rows of each split.
+
+        Args:
+            test_size, seed: as for `tooln1.data.split.choose_test`.
+            stats: what stats.json says; the numbers of rows are added as "rows".
+            measure: a `tooln1.data.lengths.PromptLengths`, whose findings are added as "prompt_tokens".
+
+        Raises:
+            DataError: there are too few rows to split, or a file cannot be written.
+        """
+        self._flush()
+        test = choose_test(self._sizes, test_size, seed)
+        with split_files(self._folder, self._schema) as files:
+            files.measure = measure and measure.add
+            self._spool.seek(0)
+            start = 0
+            for length, conversations in zip(self._lengths, self._conversations, strict=True):
+                batch = unpack(self._spool.read(length))
+                stop = start + conversations
+                sides = [number in test for number in range(start, stop) for _ in range(self._sizes[number])]
+                start = stop
+                held_out = pa.array(sides, pa.bool_())
+                files.write("train", batch.filter(pa.compute.invert(held_out)))
+                files.write("test", batch.filter(held_out))
+            files.stats = {**stats, **({"prompt_tokens": measure.as_dict()} if measure else {})}
+        return files.rows
 
     def _flush(self) -> None:
         if self._pending:
-            with _writing(self._folder):
-                self._writer.write_batch(pa.RecordBatch.from_pylist(self._pending, self._spool_schema))
-            self._pending = []
-
-    def _write_split(self, split: str, path: Path, test: set[int]) -> int:
-        with (
-            _writing(self._folder / f"{split}.parquet"),
-            pa.memory_map(self._spool) as spool,
-            pq.ParquetWriter(path, self._schema) as writer,
-        ):
-            reader = pa.ipc.open_file(spool)
-            batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
-            return _copy(_of_split(batches, split, test, self._schema), writer)
+            batch, sizes = rows_batch(self._pending, self._extra_fields), self._pending_sizes
+            self._pending, self._pending_sizes = [], []
+            self.add_packed(pack(batch), sizes)
 
 
-def _of_split(
-    batches: Iterable[pa.RecordBatch], split: str, test: set[int], schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    """Pick the rows of one split out of spooled batches and number them."""
-    index = 0
-    for batch in batches:
-        belongs = [(number in test) == (split == "test") for number in batch[_CONVERSATION].to_pylist()]
-        batch = batch.filter(pa.array(belongs, pa.bool_()))
-        info = batch["extra_info"]
-        fields = [info.field(number) for number in range(info.type.num_fields)]
-        fields[info.type.get_field_index("split")] = pa.array([split] * len(batch), pa.string())
-        fields[info.type.get_field_index("index")] = pa.array(range(index, index + len(batch)), pa.int64())
-        index += len(batch)
-        columns = {name: batch[name] for name in schema.names}
-        columns["extra_info"] = pa.StructArray.from_arrays(fields, fields=list(info.type))
-        yield pa.RecordBatch.from_pydict(columns, schema)
+def _numbered(batch: pa.RecordBatch, split: str, start: int, schema: pa.Schema) -> pa.RecordBatch:
+    """Write into extra_info which split the rows are in, and at which place."""
+    info = batch["extra_info"]
+    fields = [info.field(number) for number in range(info.type.num_fields)]
+    fields[info.type.get_field_index("split")] = pa.array([split] * len(batch), pa.string())
+    fields[info.type.get_field_index("index")] = pa.array(range(start, start + len(batch)), pa.int64())
+    columns = {name: batch[name] for name in schema.names}
+    columns["extra_info"] = pa.StructArray.from_arrays(fields, fields=list(info.type))
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
 
 
 def _batches(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -185,19 +310,3 @@ def _batches(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[p
             pending = []
     if pending:
         yield pa.RecordBatch.from_pylist(pending, schema)
-
-
-def _copy(batches: Iterable[pa.RecordBatch], writer: pq.ParquetWriter) -> int:
-    """Write batches in row groups of an even size, whatever size they arrive in."""
-    pending: list[pa.RecordBatch] = []
-    rows = waiting = 0
-    for batch in batches:
-        pending.append(batch)
-        rows += len(batch)
-        waiting += len(batch)
-        if waiting >= _ROW_GROUP:
-            writer.write_table(pa.Table.from_batches(pending, writer.schema))
-            pending, waiting = [], 0
-    if waiting:
-        writer.write_table(pa.Table.from_batches(pending, writer.schema))
-    return rows

@@ -1,9 +1,11 @@
 """Reading source rows one at a time: JSON and JSON Lines files, parquet files, data sets on the Hugging Face hub.
 
-A JSON file of any size is read piece by piece, so memory stays flat. Whatever is wrong with an input is a `DataError`
-that names the file and the row. Only a broken line of a JSON Lines file lets the reading go on behind it.
+A file of any size is read piece by piece, so memory stays flat. What is wrong with a whole input is raised as a
+`DataError`; one that stands in the place of a row says what is wrong with it, and the reading goes on behind it where
+it can.
 """
 
+import codecs
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tooln1.data.errors import DataError
+from tooln1.data.json_array import read_json_array
 
-_CHUNK = 1 << 20
 _BATCH = 1000
 
 
@@ -23,8 +25,8 @@ _BATCH = 1000
 class Source:
     """Where rows come from: a name for messages, and a function that starts reading.
 
-    `read(progress)` yields each row as it is in the source, in order, or a `DataError` in the place of a line that is
-    broken; it calls `progress` with the number of `unit`s passed, of which there are `total`.
+    `read(progress)` yields each row as it is in the source, in order, or a `DataError` in the place of one that cannot
+    be read; it calls `progress` with the number of `unit`s passed, of which there are `total`.
     """
 
     name: str
@@ -68,10 +70,7 @@ def _hub_source(name: str) -> Source:
         data = datasets.load_dataset(name, split="train")
     # Missing network, a proxy, a gate and a full cache all surface as different classes of three libraries.
     except Exception as error:
-        raise DataError(
-            f"{name}: cannot be loaded from the Hugging Face hub ({type(error).__name__}: {str(error)[:200]}); "
-            "check the network, or download its data file and give it with --input FILE"
-        ) from error
+        raise DataError(_hub_problem(name, error)) from error
 
     def read(progress: Callable[[int], Any]) -> Iterator[Any]:
         for row in data:
@@ -81,97 +80,26 @@ def _hub_source(name: str) -> Source:
     return Source(name, read, len(data), "row")
 
 
+def _hub_problem(name: str, error: Exception) -> str:
+    """One line for a data set that does not load; a gated one says so in the text of its error only."""
+    if "gated" in str(error).lower():
+        return (
+            f"{name}: is gated on the Hugging Face hub; accept its terms at https://huggingface.co/datasets/{name} "
+            "and log in with: hf auth login (or set HF_TOKEN), or give a file you have with --input FILE"
+        )
+    return (
+        f"{name}: cannot be loaded from the Hugging Face hub ({type(error).__name__}: {str(error)[:200]}); "
+        "check the network, or download its data file and give it with --input FILE"
+    )
+
+
 def _read_json(path: Path, progress: Callable[[int], Any]) -> Iterator[Any]:
     """Yield the items of a JSON array; a .json file that starts with an object is taken for JSON Lines."""
-    with _Text(path, progress) as text:
-        first = text.peek()
-        if first == "[":
-            yield from _array_items(text)
-            return
-    if first != "{":
-        raise DataError(f"{path}: starts with {first!r}; expected a JSON array of rows, or one JSON object a line")
-    yield from _read_lines(path, progress)
-
-
-def _array_items(text: "_Text") -> Iterator[Any]:
-    text.take()
-    if text.peek() == "]":
-        return
-    while True:
-        yield text.value()
-        mark = text.peek()
-        if mark == "]":
-            break
-        if mark != ",":
-            found = f"found {mark!r}" if mark else "the file ends; is it cut?"
-            raise text.error(f"expected a comma before it, or ']' after the last row, but {found}")
-        text.take()
-    text.take()
-    if text.peek():
-        raise text.error("text follows the array of rows; expected nothing after its ']'")
-
-
-class _Text:
-    """A window on a text file that decodes one JSON value after another and drops what it has passed."""
-
-    def __init__(self, path: Path, progress: Callable[[int], Any]):
-        self._path = path
-        self._progress = progress
-        self._file = open(path, encoding="utf-8-sig", newline="")
-        self._decoder = json.JSONDecoder()
-        self._buffer = ""
-        self._at = 0
-        self._bytes = 0
-        self._row = 0
-
-    def __enter__(self) -> "_Text":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._file.close()
-
-    def error(self, problem: str) -> DataError:
-        return DataError(f"{self._path}: row {self._row}: {problem}")
-
-    def peek(self) -> str:
-        """The next character that is not white space, "" at the end of the file."""
-        while True:
-            while self._at < len(self._buffer) and self._buffer[self._at] in " \t\r\n":
-                self._at += 1
-            if self._at < len(self._buffer) or not self._more(_CHUNK):
-                return self._buffer[self._at : self._at + 1]
-
-    def take(self) -> None:
-        self._at += 1
-
-    def value(self) -> Any:
-        self.peek()
-        size = _CHUNK
-        while True:
-            try:
-                value, self._at = self._decoder.raw_decode(self._buffer, self._at)
-                self._row += 1
-                return value
-            except json.JSONDecodeError as error:
-                # An error near the window's edge may only mean that the value goes on beyond it.
-                cut = error.pos > len(self._buffer) - 16 or error.msg.startswith("Unterminated string")
-                if not cut or not self._more(size):
-                    raise self.error(f"broken JSON ({error.msg}){'; is the file cut?' if cut else ''}") from None
-                size *= 2
-            except (ValueError, RecursionError) as error:
-                raise self.error(f"JSON that cannot be read ({error})") from None
-
-    def _more(self, size: int) -> bool:
-        try:
-            text = self._file.read(size)
-        except UnicodeDecodeError as error:
-            raise self.error(f"not UTF-8 text here or behind ({error.reason}); convert the file to UTF-8") from None
-        self._buffer = self._buffer[self._at :] + text
-        self._at = 0
-        position = self._file.buffer.tell()
-        self._progress(position - self._bytes)
-        self._bytes = position
-        return bool(text)
+    with open(path, "rb") as file:
+        first = file.read(1000).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    if first == b"{":
+        return _read_lines(path, progress)
+    return read_json_array(path, progress)
 
 
 def _read_lines(path: Path, progress: Callable[[int], Any]) -> Iterator[Any]:
@@ -197,6 +125,9 @@ def _parquet(path: Path) -> pq.ParquetFile:
 
 def _read_parquet(path: Path, progress: Callable[[int], Any]) -> Iterator[Any]:
     with _parquet(path) as file:
-        for batch in file.iter_batches(_BATCH):
-            yield from batch.to_pylist()
-            progress(batch.num_rows)
+        try:
+            for batch in file.iter_batches(_BATCH):
+                yield from batch.to_pylist()
+                progress(batch.num_rows)
+        except (pa.ArrowException, OSError) as error:
+            yield DataError(f"damaged parquet file ({error})")

@@ -86,8 +86,8 @@ def _check_batch(path: Path, start: int, batch: pa.RecordBatch) -> None:
         truth = truths[offset] if rewards[offset] else None
         for field, problem in (
             ("data_source", None if source else f"expected a name, found {source!r}"),
-            ("prompt", _prompt_problem(prompt)),
-            ("reward_model.ground_truth", _truth_problem(truth)),
+            ("prompt", prompt_problem(prompt)),
+            ("reward_model.ground_truth", truth_problem(truth)),
         ):
             if problem:
                 raise DataError(f"{path}: row {start + offset}: {field}: {problem}; mend or drop the row, or {_AGAIN}")
@@ -108,7 +108,7 @@ def _messages(prompts: Any) -> list[list[tuple[str | None, bool]] | None]:
     return result
 
 
-def _prompt_problem(prompt: list[tuple[str | None, bool]] | None) -> str | None:
+def prompt_problem(prompt: list[tuple[str | None, bool]] | None) -> str | None:
     if not prompt:
         return "expected at least one message, found none"
     for number, (role, has_content) in enumerate(prompt):
@@ -119,7 +119,7 @@ def _prompt_problem(prompt: list[tuple[str | None, bool]] | None) -> str | None:
     return None
 
 
-def _truth_problem(text: str | None) -> str | None:
+def truth_problem(text: str | None) -> str | None:
     try:
         calls = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):

@@ -2,8 +2,8 @@
 
     python -m tooln1.platforms.fork.server SOCKET MODULE… -- MODULE…
 
-The modules after ``--`` import ray. Ray reads once, when it is imported, to which job and node a worker belongs, so they
-wait for the first client and take its word for it; a client of another job is sent away.
+The modules after ``--`` import ray. Ray reads once, when it is imported, to which job and node a worker belongs, so
+they wait for the first client and take its word for it; a client of another job is sent away.
 """
 
 import array

@@ -1,0 +1,381 @@
+"""data_prep/distill.py against an endpoint of our own that can fail in every way, and against a real vLLM server.
+
+The endpoint answers rightly, wrongly or with an error, as each test tells it to.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tooln1.data.distill import compose_reply
+from tooln1.data.errors import DataError
+from tooln1.data.journal import Journal
+from tooln1.prompt import format_reply
+from tooln1.reward_score.toolcall import compute_score
+
+pytest.importorskip("openai", reason="needs OpenAI's client (the distill extra)")
+
+from data_prep import distill  # noqa: E402
+
+SCRIPT = Path(distill.__file__)
+RIGHT = "right"
+
+
+class Server(ThreadingHTTPServer):
+    # With the five of the base class, a connection that finds no place waits for seconds.
+    request_queue_size = 128
+
+
+class Endpoint:
+    """An OpenAI-compatible server: `answer(asked, times)` gives a status and a body, or RIGHT, for each request."""
+
+    def __init__(self, folder):
+        rows = [row for split in ("train", "test") for row in pq.read_table(folder / f"{split}.parquet").to_pylist()]
+        self.truths = {row["prompt"][-1]["content"]: row["reward_model"]["ground_truth"] for row in rows}
+        self.answer = lambda asked, times: RIGHT
+        self.asked = Counter()
+        self.bodies = []
+        self.open = self.most_open = 0
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+        handler = type(
+            "Handler", (BaseHTTPRequestHandler,), {"do_POST": lambda h: self._post(h), "log_message": no_log}
+        )
+        self._server = Server(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _post(self, handler):
+        body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        query = body["messages"][-1]["content"]
+        with self._lock:
+            self.bodies.append(body)
+            self.asked[query] += 1
+            times = self.asked[query]
+            self.open += 1
+            self.most_open = max(self.most_open, self.open)
+        time.sleep(self.seconds)
+        found = self.answer(query, times)
+        status, content = (200, self.right(query)) if found == RIGHT else found
+        with self._lock:
+            self.open -= 1
+        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+        message = content if isinstance(content, dict) else {"role": "assistant", "content": content}
+        choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+        answer = {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": choices,
+            "usage": usage,
+        }
+        data = json.dumps(answer if status == 200 else {"error": {"message": content}}).encode()
+        handler.send_response(status)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(data)))
+        # The client waits as long as this says before it asks again.
+        handler.send_header("retry-after-ms", "1")
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    def right(self, query):
+        return format_reply(json.loads(self.truths[query]), "it is so")
+
+
+def no_log(*args):
+    pass
+
+
+@pytest.fixture
+def endpoint(xlam_folder, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = Endpoint(xlam_folder)
+    yield server
+    server.close()
+
+
+def arguments_for(url, folder, output, **options):
+    arguments = ["--input", str(folder), "--base-url", url, "--model", "m", "--output", str(output), "--workers", "1"]
+    for name, value in options.items():
+        arguments += [f"--{name.replace('_', '-')}", str(value)]
+    return arguments
+
+
+def run_distill(endpoint, folder, output, **options):
+    distill.main(arguments_for(endpoint.url, folder, output, **options))
+    rows = [row for split in ("train", "test") for row in pq.read_table(output / f"{split}.parquet").to_pylist()]
+    return rows, json.loads((output / "stats.json").read_text())
+
+
+def lines_of(output):
+    return [json.loads(line) for line in (output / "replies.jsonl").read_text().splitlines()]
+
+
+def test_rewarded_replies_become_conversations(tmp_path, endpoint, xlam_folder, capsys):
+    rows, stats = run_distill(endpoint, xlam_folder, tmp_path, input_price=1, output_price=10)
+    assert len(rows) == 40
+    for row in rows:
+        query, reply = row["messages"][-2]["content"], row["messages"][-1]["content"]
+        assert reply == endpoint.right(query)
+    assert (stats["replies"], stats["input_tokens"], stats["output_tokens"]) == (40, 4000, 400)
+    assert stats["dollars"] == pytest.approx(0.004 + 0.004)
+    assert "40 replies, 400 output tokens, $0.01" in capsys.readouterr().out
+    body = endpoint.bodies[0]
+    assert (body["model"], body["temperature"], body["max_tokens"]) == ("m", 0.6, 8192)
+
+
+def test_only_replies_of_reward_one_are_kept(tmp_path, endpoint, xlam_folder):
+    def answer(query, times):
+        number = int(re.search(r"City (\d+)", query)[1])
+        # As good as right, but the grammar or a value is not.
+        wrong = [
+            endpoint.right(query).replace("<think>it is so</think>", ""),
+            endpoint.right(query) + " Done.",
+            endpoint.right(query).replace(f'"days": {number}', f'"days": "{number}"'),
+            "",
+        ]
+        return RIGHT if number >= 4 else (200, wrong[number])
+
+    endpoint.answer = answer
+    rows, stats = run_distill(endpoint, xlam_folder, tmp_path)
+    assert len(rows) == 36
+    assert stats["data_sources"]["toolcall/xlam"]["dropped"] == {"not_rewarded": 4}
+    assert Counter(line.get("reward") for line in lines_of(tmp_path)) == {None: 1, 1: 36, 0: 4}
+
+
+def test_several_samples_are_tried_until_one_earns_the_reward(tmp_path, endpoint, xlam_folder):
+    endpoint.answer = lambda query, times: RIGHT if times == 3 else (200, "no")
+    rows, _ = run_distill(endpoint, xlam_folder, tmp_path, samples=5)
+    assert len(rows) == 40
+    assert set(endpoint.asked.values()) == {3}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_fails_for_a_while_is_repeated(tmp_path, endpoint, xlam_folder, status):
+    endpoint.answer = lambda query, times: RIGHT if times == 3 else (status, "busy")
+    rows, stats = run_distill(endpoint, xlam_folder, tmp_path)
+    assert len(rows) == 40
+    assert stats["failed"] == 0
+    assert len(lines_of(tmp_path)) == 41  # an error is no reply
+
+
+def test_a_prompt_that_is_refused_is_not_asked_again(tmp_path, endpoint, xlam_folder):
+    endpoint.answer = lambda query, times: (400, "too long") if "City 7 " in query else RIGHT
+    for _ in range(2):
+        rows, _ = run_distill(endpoint, xlam_folder, tmp_path)
+    assert len(rows) == 39
+    assert sum(endpoint.asked.values()) == 40
+    [refused] = [line["refused"] for line in lines_of(tmp_path) if "refused" in line]
+    assert refused.startswith("BadRequestError: Error code: 400") and "too long" in refused
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_endpoint_that_takes_no_request_ends_the_run_at_once(tmp_path, endpoint, xlam_folder, status):
+    endpoint.answer = lambda query, times: (status, "no")
+    with pytest.raises(DataError, match=rf"{endpoint.url}: .*{status}.*check address, model and key"):
+        run_distill(endpoint, xlam_folder, tmp_path, concurrency=4)
+    assert sum(endpoint.asked.values()) <= 8
+    assert not (tmp_path / "train.parquet").exists()
+
+
+def test_an_endpoint_that_keeps_failing_ends_the_run_and_replies_are_kept(tmp_path, endpoint, xlam_folder):
+    endpoint.answer = lambda query, times: RIGHT if sum(endpoint.asked.values()) <= 10 else (500, "broken")
+    with pytest.raises(DataError, match="keeps failing .*500.*replies are kept"):
+        run_distill(endpoint, xlam_folder, tmp_path, concurrency=2, retries=1)
+    kept = len(lines_of(tmp_path)) - 1
+    assert 8 <= kept <= 10  # two requests at a time may see the same sum
+    endpoint.answer = lambda query, times: RIGHT
+    before = sum(endpoint.asked.values())
+    rows, _ = run_distill(endpoint, xlam_folder, tmp_path, concurrency=2)
+    assert len(rows) == 40
+    assert sum(endpoint.asked.values()) - before == 40 - kept
+
+
+def test_nobody_there_is_one_line(tmp_path, xlam_folder):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *arguments_for(url, xlam_folder, tmp_path, limit=2, retries=1)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "no_proxy": "127.0.0.1"},
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: {url}: not one request succeeded \(APIConnectionError.*\n", done.stderr)
+
+
+def test_no_more_requests_are_open_than_asked_for(tmp_path, endpoint, xlam_folder):
+    endpoint.seconds = 0.02
+    run_distill(endpoint, xlam_folder, tmp_path, concurrency=5)
+    assert 2 <= endpoint.most_open <= 5
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.9])
+def test_a_killed_run_goes_on_where_it_was(tmp_path, endpoint, xlam_folder, seconds):
+    endpoint.seconds = 0.05
+    command = [sys.executable, SCRIPT, *arguments_for(endpoint.url, xlam_folder, tmp_path, concurrency=2)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not endpoint.asked:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = len((tmp_path / "replies.jsonl").read_bytes().splitlines()) - 1
+    time.sleep(0.2)  # what was on its way
+    asked = sum(endpoint.asked.values())
+    assert 0 < kept < 40
+    rows, _ = run_distill(endpoint, xlam_folder, tmp_path)
+    assert len(rows) == 40
+    assert sum(endpoint.asked.values()) - asked == 40 - kept
+    # One uninterrupted run writes the same conversations.
+    again, _ = run_distill(endpoint, xlam_folder, tmp_path / "other")
+    assert again == rows
+
+
+@pytest.mark.parametrize("cut", [1, 30, 75])
+def test_half_a_line_at_the_end_is_cut_off(tmp_path, endpoint, xlam_folder, cut):
+    run_distill(endpoint, xlam_folder, tmp_path, limit=5)
+    journal = tmp_path / "replies.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-cut])
+    rows, _ = run_distill(endpoint, xlam_folder, tmp_path, limit=5)
+    assert len(rows) == 5
+    assert sum(endpoint.asked.values()) == 6
+    assert len(lines_of(tmp_path)) == 6
+
+
+def test_replies_to_other_settings_do_not_mix(tmp_path, endpoint, xlam_folder):
+    run_distill(endpoint, xlam_folder, tmp_path, limit=2)
+    with pytest.raises(DataError, match=r"replies\.jsonl: its replies were made with .*choose another --output"):
+        run_distill(endpoint, xlam_folder, tmp_path, limit=2, temperature=0.1)
+    (tmp_path / "replies.jsonl").write_text("not a journal\n")
+    with pytest.raises(DataError, match=r"replies\.jsonl: line 1: not a reply"):
+        run_distill(endpoint, xlam_folder, tmp_path, limit=2)
+
+
+def test_two_runs_do_not_write_one_file(tmp_path):
+    holder = (
+        "import sys, time; from tooln1.data.journal import Journal\n"
+        "journal = Journal(sys.argv[1], {}); print(1, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", holder, tmp_path / "r.jsonl"], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    with pytest.raises(DataError, match="another process writes it"):
+        Journal(tmp_path / "r.jsonl", {})
+    process.kill()
+    process.wait()
+    Journal(tmp_path / "r.jsonl", {})
+
+
+@pytest.mark.parametrize(
+    "content, reasoning, expected",
+    [
+        ("<think>a</think>\n<tool_call>[]</tool_call>", None, "<think>a</think>\n<tool_call>[]</tool_call>"),
+        ("<tool_call>[]</tool_call>", "a\n", "<think>a</think>\n<tool_call>[]</tool_call>"),
+        ("<tool_call>[]</tool_call>", " ", "<tool_call>[]</tool_call>"),
+        ("a</think>\n<tool_call>[]</tool_call>", None, "<think>a</think>\n<tool_call>[]</tool_call>"),
+        (None, "a", "<think>a</think>\n"),
+        (None, None, ""),
+    ],
+)
+def test_a_reply_is_put_together_the_way_servers_take_it_apart(content, reasoning, expected):
+    assert compose_reply(content, reasoning) == expected
+
+
+def test_reasoning_that_comes_apart_counts(tmp_path, endpoint, xlam_folder):
+    def answer(query, times):
+        calls = endpoint.right(query).split("\n", 1)[1]
+        name = "reasoning_content" if "City 1" in query else "reasoning"
+        return 200, {"role": "assistant", "content": calls, name: "it is so"}
+
+    endpoint.answer = answer
+    rows, _ = run_distill(endpoint, xlam_folder, tmp_path)
+    assert all(row["messages"][-1]["content"] == endpoint.right(row["messages"][-2]["content"]) for row in rows)
+    assert len(rows) == 40
+
+
+class VllmServer:
+    """vLLM's OpenAI-compatible server on a free port of this machine."""
+
+    def __init__(self, model, log):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        # Not the vllm command: it asks for the version of a distribution that the CPU build does not have.
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--port", self.port]
+        command += ["--host", "127.0.0.1", "--served-model-name", "tiny", "--dtype", "float32", "--enforce-eager"]
+        command += ["--max-model-len", 4096, "--max-num-seqs", 4, "--distributed-executor-backend", "uni"]
+        settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
+        environment = {**os.environ, **settings}
+        with open(log, "wb") as file:
+            self.process = subprocess.Popen(
+                list(map(str, command)), stdout=file, stderr=file, env=environment, start_new_session=True
+            )
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+
+    def wait(self):
+        """Whether the server has come up; False if it has ended instead."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while self.process.poll() is None:
+            try:
+                opener.open(f"http://127.0.0.1:{self.port}/health", timeout=5)
+                return True
+            except OSError:
+                time.sleep(0.2)
+        return False
+
+    def stop(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(60)
+
+
+@pytest.fixture
+def vllm_server(tiny_model, tmp_path):
+    pytest.importorskip("vllm", reason="needs vLLM")
+    log = tmp_path / "vllm.log"
+    # Twice: on a busy machine its processes now and then lose each other while they start.
+    for _ in range(2):
+        server = VllmServer(tiny_model, log)
+        try:
+            if server.wait():
+                yield server
+                return
+        finally:
+            server.stop()
+    pytest.fail(f"vLLM ended: {log.read_text()[-2000:]}")
+
+
+def test_a_real_vllm_server_is_asked(tmp_path, vllm_server, xlam_folder, monkeypatch):
+    """An untrained model earns nothing by itself: the server is told to decode one row's right reply."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    [first, *_] = pq.read_table(xlam_folder / "train.parquet").slice(0, 1).to_pylist()
+    reply = format_reply(json.loads(first["reward_model"]["ground_truth"]), "the city and the day are given")
+    extra = json.dumps({"structured_outputs": {"regex": re.sub(r"([\[\]{}.])", r"\\\1", reply)}})
+    options = {"model": "tiny", "max_tokens": 200, "concurrency": 4, "limit": 6, "extra_body": extra}
+    rows, stats = run_distill(vllm_server, xlam_folder, tmp_path, **options)
+    [row] = rows
+    assert row["messages"] == [*first["prompt"], {"role": "assistant", "content": reply}]
+    assert compute_score("x", reply, first["reward_model"]["ground_truth"])["score"] == 1
+    assert (stats["replies"], stats["failed"]) == (6, 0)
+    assert stats["data_sources"]["toolcall/xlam"]["dropped"] == {"no_reply": 34, "not_rewarded": 5}
+    assert stats["input_tokens"] > 6 * 100 and stats["output_tokens"] > 6 * 10

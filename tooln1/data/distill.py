@@ -1,0 +1,255 @@
+"""Asking an OpenAI-compatible endpoint for replies to prepared prompts, and keeping those that earn the reward.
+
+That is how the paper filtered DeepSeek-R1's: a reply counts only if its form and its calls are right. The client is
+OpenAI's own: it repeats what failed for a while (too many requests, server errors, lost connections, timeouts), waiting
+longer each time, or as long as the server says.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from tqdm import tqdm
+
+from tooln1.data.errors import DataError
+from tooln1.data.journal import Journal
+from tooln1.data.prepared import Unit, each_row
+from tooln1.data.scan import digest
+from tooln1.data.sft import earns_reward, with_template
+
+# Prompts in a row that may fail for good before the run stops: by then the endpoint itself is the trouble.
+_MOST_FAILURES = 20
+# What no repetition mends, and what is no fault of a single prompt: a wrong key, no right, an unknown model or address.
+_HOPELESS = (401, 403, 404)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where and how to ask. Prices are dollars for a million tokens; `extra` is added to every request's body.
+
+    No seed is sent: few endpoints honour one, and vLLM 0.28 on a CPU ends at a seeded request that it takes in pieces.
+    """
+
+    base_url: str
+    model: str
+    api_key: str = "none"
+    temperature: float = 0.6
+    max_tokens: int = 8192
+    samples: int = 1
+    concurrency: int = 32
+    retries: int = 6
+    timeout: float = 600.0
+    input_price: float = 0.0
+    output_price: float = 0.0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the replies: a run goes on only with the same."""
+        names = ("model", "temperature", "max_tokens", "extra")
+        return {name: getattr(self, name) for name in names}
+
+    def cost(self, tokens: Mapping[str, int]) -> float:
+        """Return the price in dollars of {"input_tokens", "output_tokens"}."""
+        return (tokens["input_tokens"] * self.input_price + tokens["output_tokens"] * self.output_price) / 1e6
+
+
+@dataclass
+class Asked:
+    """What a run of requests came to; `failed` prompts got no reply at all, and are asked again by the next run."""
+
+    failed: int = 0
+    failure: str = ""
+
+
+def collect(
+    units: Sequence[Unit],
+    endpoint: Endpoint,
+    journal: Journal,
+    template: str | None = None,
+    limit: int | None = None,
+    skip_broken: bool = False,
+) -> Asked:
+    """Ask for replies to every prompt that has none that earns the reward yet, and add them to the journal.
+
+    Args:
+        template: another template to write the prompts with.
+        limit: ask for this many rows at most.
+        skip_broken: leave out rows that are not prepared ones, instead of stopping at them.
+
+    Raises:
+        DataError: the endpoint refuses, keeps failing, or an input row is broken. The journal keeps what there is.
+    """
+    rows = ((unit, row) for unit in units for _, row in each_row(unit, skip_broken, lambda error: None))
+    total = sum(unit.rows for unit in units)
+    prompts = _open_prompts(islice(rows, limit), endpoint, journal, template)
+    return asyncio.run(_collect(prompts, endpoint, journal, min(total, limit or total)))
+
+
+def compose_reply(content: str | None, reasoning: str | None) -> str:
+    """Return a reply in one text: some servers return the reasoning apart, or without the tag that opened it."""
+    content = (content or "").strip()
+    if reasoning and reasoning.strip() and "<think>" not in content:
+        return f"<think>{reasoning.strip()}</think>\n{content}"
+    if "</think>" in content and not content.startswith("<think>"):
+        return f"<think>{content}"
+    return content
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    key: str
+    messages: list[dict[str, str]]
+    row: dict[str, Any]
+
+
+def _open_prompts(
+    rows: Iterable[tuple[Unit, dict[str, Any]]], endpoint: Endpoint, journal: Journal, template: str | None
+) -> Iterator[_Prompt | None]:
+    """Yield each prompt that is to be asked, None for a row that needs it no more."""
+    seen: set[str] = set()
+    for unit, row in rows:
+        messages = with_template(row["prompt"], unit.template, template)
+        key = digest(messages).hex()
+        done = key in journal.rewarded or journal.asked[key] >= endpoint.samples or key in seen
+        seen.add(key)
+        yield None if done else _Prompt(key, messages, row)
+
+
+async def _collect(prompts: Iterator[_Prompt | None], endpoint: Endpoint, journal: Journal, total: int) -> Asked:
+    asked = Asked()
+    in_a_row = 0
+    with tqdm(total=total, unit="row", desc=endpoint.model, disable=None) as bar:
+        async with _client(endpoint) as client:
+
+            async def work() -> None:
+                nonlocal in_a_row
+                # The iterator is shared: each worker takes the next prompt when it has finished one.
+                for prompt in prompts:
+                    if prompt is not None:
+                        failure = await _ask(client, endpoint, journal, prompt)
+                        in_a_row = in_a_row + 1 if failure else 0
+                        if failure:
+                            asked.failed, asked.failure = asked.failed + 1, failure
+                        if in_a_row >= _MOST_FAILURES:
+                            raise DataError(f"{endpoint.base_url}: keeps failing ({failure}); {_kept(journal)}")
+                        bar.set_postfix_str(_progress(endpoint, journal, bar.format_dict["elapsed"]))
+                    bar.update(1)
+                    await asyncio.sleep(0)
+
+            await _all(work() for _ in range(endpoint.concurrency))
+    if asked.failed and not journal.asked:
+        raise DataError(f"{endpoint.base_url}: not one request succeeded ({asked.failure}); check the address")
+    return asked
+
+
+async def _all(workers: Any) -> None:
+    """Run workers to their end; the first error stops the others and is raised by itself."""
+    tasks = [asyncio.ensure_future(worker) for worker in workers]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _client(endpoint: Endpoint) -> AsyncIterator[Any]:
+    try:
+        import openai
+    except ImportError:
+        raise DataError('distilling needs OpenAI\'s client; install it with: pip install -e ".[distill]"') from None
+    client = openai.AsyncOpenAI(
+        base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=endpoint.retries, timeout=endpoint.timeout
+    )
+    async with client:
+        yield client
+
+
+async def _ask(client: Any, endpoint: Endpoint, journal: Journal, prompt: _Prompt) -> str:
+    """Ask until a reply earns the reward or the samples are used up; return what failed, "" if nothing did.
+
+    Raises:
+        DataError: the endpoint takes no request at all.
+    """
+    import openai
+
+    while journal.asked[prompt.key] < endpoint.samples and prompt.key not in journal.rewarded:
+        sample = journal.asked[prompt.key]
+        try:
+            answer = await client.chat.completions.create(
+                model=endpoint.model,
+                messages=prompt.messages,
+                temperature=endpoint.temperature,
+                max_tokens=endpoint.max_tokens,
+                extra_body=dict(endpoint.extra) or None,
+            )
+        except openai.APIStatusError as error:
+            if error.status_code in _HOPELESS:
+                raise DataError(f"{endpoint.base_url}: {_short(error)}; check address, model and key") from None
+            if error.status_code not in (400, 413, 422):
+                return _short(error)
+            # The prompt itself is refused, for instance as too long: asking again would not help.
+            journal.add({"prompt": prompt.key, "sample": sample, "reply": "", "reward": 0, "refused": _short(error)})
+            continue
+        except openai.APIError as error:
+            return _short(error)
+        journal.add(_line(prompt, sample, answer))
+    return ""
+
+
+def _line(prompt: _Prompt, sample: int, answer: Any) -> dict[str, Any]:
+    message = answer.choices[0].message if answer.choices else None
+    reasoning = getattr(message, "reasoning", None) or getattr(message, "reasoning_content", None)
+    reply = compose_reply(getattr(message, "content", None), reasoning)
+    usage = answer.usage
+    return {
+        "prompt": prompt.key,
+        "sample": sample,
+        "reply": reply,
+        "reward": int(earns_reward(prompt.row, reply)),
+        "finish_reason": answer.choices[0].finish_reason if answer.choices else None,
+        "input_tokens": usage.prompt_tokens if usage else 0,
+        "output_tokens": usage.completion_tokens if usage else 0,
+    }
+
+
+def _progress(endpoint: Endpoint, journal: Journal, seconds: float) -> str:
+    replies = sum(journal.asked.values())
+    kept = len(journal.rewarded)
+    rate = journal.tokens["output_tokens"] / seconds if seconds else 0
+    return f"{kept:,} of {replies:,} replies earn 1, {rate:,.0f} tokens/s, ${endpoint.cost(journal.tokens):,.2f}"
+
+
+def _kept(journal: Journal) -> str:
+    return f"{sum(journal.asked.values()):,} replies are kept, and the same command goes on from there"
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}"
+
+
+def api_key(variable: str) -> str:
+    """Return the key in this environment variable; a server of one's own asks for none."""
+    return os.environ.get(variable) or "none"
+
+
+def parse_extra(text: str) -> dict[str, Any]:
+    """Read --extra-body.
+
+    Raises:
+        DataError: it is not a JSON object.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise DataError(f"--extra-body {text}: expected a JSON object")
+    return value
