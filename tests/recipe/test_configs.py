@@ -66,7 +66,7 @@ def test_every_recipe_is_of_a_kind_that_is_tested_here():
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_composes_and_every_reference_in_it_resolves(name):
     resolved = OmegaConf.to_container(compose_recipe(name), resolve=True, throw_on_missing=False)
-    assert resolved["trainer"]["project_name"] == "tooln1"
+    assert resolved["trainer"]["project_name"] == "tool_n1"
     assert resolved["trainer"]["experiment_name"] == name
 
 

@@ -15,6 +15,8 @@ from tooln1.tiny.stages import GRPO, SFT, Run, _quote, compose_config
 STRANGE = [
     "/with space/and  two",
     '/it\'s/"quoted"',
+    "/home/${user}/runs",
+    "/a\\${b}\\\\${c}",
     "/a=b/c=d",
     "/größe/数据/🎉",
     "/back\\slash/end\\",
@@ -35,7 +37,8 @@ def parser():
 @given(st.text())
 @example("\\'\\\\'\\")
 def test_hydra_reads_a_quoted_text_back(parser, text):
-    assert parser.parse_override(f"key={_quote(text)}").value() == text
+    value = parser.parse_override(f"key={_quote(text)}").value()
+    assert OmegaConf.create({"key": str(value)}).key == text
 
 
 def test_strange_paths_survive_composing_the_settings():
@@ -126,11 +129,21 @@ def test_the_warm_start_command_is_one_that_hydra_composes(tmp_path):
     assert config.trainer.seed == config.engine.seed == 5
 
 
-@pytest.mark.parametrize("before, only", [(True, False), (False, False), (True, True)])
-def test_the_training_command_says_what_to_validate(before, only, run):
-    command = stages.grpo_command(run, val_before_train=before, val_only=only)
-    config = compose_config(GRPO, command[command.index(GRPO) + 1 :])
-    assert (config.trainer.val_before_train, config.trainer.val_only) == (before, only)
+def composed(command):
+    return compose_config(GRPO, command[command.index(GRPO) + 1 :])
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_training_command_says_what_to_validate(before, run):
+    trainer = composed(stages.grpo_command(run, val_before_train=before)).trainer
+    assert (trainer.val_before_train, trainer.val_only) == (before, False)
+
+
+def test_the_users_own_word_on_validation_wins(run):
+    mine = Run(folder=run.folder, seed=0, overrides=("trainer.val_before_train=false",))
+    assert composed(stages.grpo_command(mine, val_before_train=True)).trainer.val_before_train is False
+    trainer = composed(stages.validation_command(mine)).trainer
+    assert (trainer.val_before_train, trainer.val_only) == (True, True)
 
 
 def test_fewer_conversations_can_be_asked_for(run):

@@ -96,6 +96,16 @@ def test_what_was_not_measured_is_absent_and_not_zero(world_run, attempt, valida
     assert ["all", "1.000", "-"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
+def test_without_validation_before_training_there_is_an_accuracy_after_it(world_run, attempt, validation, checkpoint):
+    validation(2, [(prompt, 1.0) for prompt, _ in as_verl_dumps_them(world_run)])
+    attempt(0, [(1, 0.1, 30.0), (2, 0.2, 9.0)])
+    checkpoint(2)
+    summary = summarize(world_run, CLOCK)
+    assert (summary["val_acc_before"], summary["val_acc_after"]) == (None, 1.0)
+    assert set(summary["val_acc_after_by_kind"].values()) == {1.0}
+    print_summary(world_run, summary)
+
+
 def test_rows_without_kinds_have_one_accuracy(tmp_path, validation, attempt, checkpoint, run, tiny_data):
     rows = pq.read_table(tiny_data / "test.parquet").drop_columns("extra_info")
     pq.write_table(rows, tmp_path / "mine.parquet")

@@ -1,6 +1,7 @@
 """Running one stage of the quickstart: a child process, its log file, its memory and its end."""
 
 import ctypes
+import os
 import signal
 import subprocess
 import threading
@@ -21,11 +22,12 @@ class StageError(Exception):
 class MemoryWatch:
     """Watches this process and all its descendants; ``peak_gb`` is the most they used together, in 10**9 bytes.
 
-    Counted is the proportional set size: memory that several processes share counts once.
+    Counted is the proportional set size: memory that several processes share counts once. ``peak_gb`` starts from what
+    an earlier attempt reached.
     """
 
-    def __init__(self) -> None:
-        self.peak_gb = 0.0
+    def __init__(self, peak_gb: float = 0.0) -> None:
+        self.peak_gb = peak_gb
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -67,10 +69,18 @@ def run_stage(
         StageError: if it did not end well; the message ends with the log's last lines.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    driver = os.getpid()
+
+    def die_with_driver() -> None:
+        """Even a killed driver leaves no training behind (Linux: PR_SET_PDEATHSIG); Ray's processes follow theirs."""
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != driver:  # it was killed before the call
+            os.kill(os.getpid(), signal.SIGKILL)
+
     started = time.monotonic()
     with log.open("ab") as output:
         child = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=dict(environment), preexec_fn=_die_with_parent
+            command, stdout=output, stderr=subprocess.STDOUT, env=dict(environment), preexec_fn=die_with_driver
         )
         while child.poll() is None:
             watch()
@@ -79,11 +89,6 @@ def run_stage(
     if child.returncode != 0:
         raise StageError(_describe_failure(command, child.returncode, log))
     return time.monotonic() - started
-
-
-def _die_with_parent() -> None:
-    """Even a killed driver leaves no training behind (Linux: PR_SET_PDEATHSIG); Ray's processes follow theirs."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _describe_failure(command: Sequence[str], code: int, log: Path) -> str:

@@ -96,7 +96,7 @@ def train(run: Run, environment: dict[str, str], clock: Clock) -> None:
     attempt = run.metrics / f"attempt-{len(list(run.metrics.glob('attempt-*.jsonl'))):03d}.jsonl"
     attempt.parent.mkdir(parents=True, exist_ok=True)
     if done >= total:
-        command = stages.grpo_command(run, val_before_train=True, val_only=True)
+        command = stages.validation_command(run)
     else:
         command = stages.grpo_command(run, val_before_train=0 not in validation_steps(run.validation))
     started = time.monotonic()
@@ -159,8 +159,9 @@ def execute(run: Run) -> None:
         stages.refuse_another_run(run)
         stop_left_over_processes(run.folder)
         environment, clock = cpu_environment(run.folder), Clock(run.folder / "clock.json")
+        memory = MemoryWatch(clock.values.get("peak_memory_gb", 0.0))
         try:
-            with MemoryWatch() as memory:
+            with memory:
                 check_own_files(run)
                 if run.is_tiny_world:
                     _check_before_building(run)
@@ -170,9 +171,8 @@ def execute(run: Run) -> None:
                 check(run)
                 train(run, environment, clock)
                 finish(run, environment, clock)
-                peak = max(memory.peak_gb, clock.values.get("peak_memory_gb", 0.0))
-                clock.tick(peak_memory_gb=peak)
         finally:
+            clock.tick(peak_memory_gb=memory.peak_gb)
             stop_left_over_processes(run.folder)
         summary = summarize(run, clock.values)
         write_summary(run.folder / "summary.json", summary)

@@ -139,9 +139,10 @@ def whole_number(config: DictConfig, key: str) -> int:
 
 
 def _quote(value: object) -> str:
-    """``value`` as Hydra's grammar reads it back, whatever it holds but ``${``, which stays an interpolation."""
-    # A backslash is an escape only in front of a quote; anywhere else two of them would be read as two.
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(value)) + "'"
+    """``value`` as Hydra's grammar and OmegaConf's interpolation read it back, whatever it holds."""
+    # A backslash is an escape only in front of a quote or an interpolation; anywhere else two would be read as two.
+    literal = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", str(value))
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), literal) + "'"
 
 
 def model_command(run: Run) -> list[str]:
@@ -185,15 +186,19 @@ def keep_warm_start(run: Run) -> None:
     shutil.rmtree(run.folder / "sft")
 
 
-def grpo_command(run: Run, val_before_train: bool, val_only: bool = False) -> list[str]:
-    """Trains with GRPO: verl's own entry point."""
+def grpo_command(run: Run, val_before_train: bool) -> list[str]:
+    """Trains with GRPO: verl's own entry point. A val_before_train among the user's settings wins."""
     return [
         *(sys.executable, "-m", "verl.trainer.main_ppo"),
         *("--config-path", str(CONFIGS), "--config-name", GRPO),
-        *run.grpo_overrides,
         f"trainer.val_before_train={val_before_train}",
-        f"trainer.val_only={val_only}",
+        *run.grpo_overrides,
     ]
+
+
+def validation_command(run: Run) -> list[str]:
+    """Validates the last checkpoint without training."""
+    return [*grpo_command(run, True), "trainer.val_before_train=True", "trainer.val_only=True"]
 
 
 def latest_checkpoint(run: Run) -> Path | None:

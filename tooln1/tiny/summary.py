@@ -34,10 +34,12 @@ def summarize(run: Run, clock: dict[str, float]) -> dict[str, Any]:
     trained = {step: values for step, values in metrics.items() if REWARD in values}
     kinds = _kinds_by_prompt(run)
     steps = validation_steps(run.validation)
-    before, before_by_kind = accuracy_by_kind(run.validation / f"{steps[0]}.jsonl", kinds)
-    # With trainer.test_freq=-1 verl validates before training only: then there is no accuracy after it.
-    last = run.validation / f"{steps[-1]}.jsonl" if steps[-1] > 0 else None
-    after, after_by_kind = accuracy_by_kind(last, kinds) if last else (None, {})
+    # There is no accuracy before with trainer.val_before_train=false, and none after with trainer.test_freq=-1.
+    first, last = (0 if 0 in steps else None), max((step for step in steps if step > 0), default=None)
+    (before, before_by_kind), (after, after_by_kind) = (
+        (None, {}) if step is None else accuracy_by_kind(run.validation / f"{step}.jsonl", kinds)
+        for step in (first, last)
+    )
     seconds = [values[STEP_SECONDS] for values in list(trained.values())[WARM_UP_STEPS:] if STEP_SECONDS in values]
     return {
         "seed": run.seed,
@@ -81,7 +83,7 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
 def print_summary(run: Run, summary: dict[str, Any]) -> None:
     """The closing table: accuracy by kind, the reward curve, times, and where everything lies."""
     before, after = summary["val_acc_before_by_kind"], summary["val_acc_after_by_kind"]
-    rows = [[kind, _number(before[kind], 2), _number(after.get(kind), 2)] for kind in before]
+    rows = [[kind, _number(before.get(kind), 2), _number(after.get(kind), 2)] for kind in before or after]
     rows.append(["all", _number(summary["val_acc_before"], 3), _number(summary["val_acc_after"], 3)])
     print(f"\nValidation accuracy before and after GRPO ({summary['steps']} steps)\n")
     print(format_table(["kind of task", "before", "after"], rows))
