@@ -152,8 +152,8 @@ def test_nothing_stays_behind_a_driver_that_is_killed(tmp_path):
         "ForkServer(['json'], []).on_job_start(None)\n"
         "path = os.environ['TOOLN1_FORK_SERVER']\n"
         "while not os.path.exists(path): time.sleep(0.02)\n"
-        f"code = \"import os, time; pids = f'{{os.getpid()}} {{os.getppid()}}'; open({str(seen)!r}, 'w').write(pids)\"\n"
-        "code += '; time.sleep(60)'\n"
+        f"code = \"import os, time; pids = f'{{os.getpid()}} {{os.getppid()}}'; file = {str(seen)!r}\"\n"
+        "code += \"; open(file, 'w').write(pids); time.sleep(60)\"\n"
         "subprocess.run(['tooln1-python', '-c', code])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", driver])
