@@ -109,7 +109,7 @@ def _without(whole: Iterable[str], texts: Iterable[str]) -> Iterable[str]:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausalLM:
-    """An untrained Qwen2 with tied embeddings, float32, about two million parameters."""
+    """An untrained Qwen2 with tied embeddings, float32, about one and a half million parameters."""
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
