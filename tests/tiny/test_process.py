@@ -92,7 +92,12 @@ def test_a_stage_ends_with_its_driver(how, tmp_path):
         "import os, sys; from pathlib import Path; from tooln1.tiny.process import run_stage; "
         f"run_stage([sys.executable, '-c', {inside!r}], os.environ, Path({str(tmp_path / 'log')!r}))"
     )
-    parent = subprocess.Popen([sys.executable, "-c", driver], stderr=subprocess.DEVNULL)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", driver],
+        stderr=subprocess.DEVNULL,
+        # A shell starts what runs in its background deaf to Ctrl-C, these tests perhaps among it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     try:
         wait_for(lambda: mark.exists() and mark.read_text().endswith("."))
         child = int(mark.read_text().rstrip("."))
