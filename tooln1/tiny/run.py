@@ -35,7 +35,7 @@ from tooln1.tiny.process import MemoryWatch, StageError, run_stage
 from tooln1.tiny.stages import Run
 from tooln1.tiny.summary import print_summary, summarize, write_summary
 
-# Measured on two cores: GRPO's processes together use 4.1 GB; data, checkpoints and logs take less than 0.2.
+# Measured on two cores: GRPO's processes together use 4.1 GB; data, checkpoints and logs take less than a GB.
 MEMORY_GB, DISK_GB, SHARED_MEMORY_GB = 6.0, 2.0, 0.4
 
 
