@@ -223,7 +223,8 @@ def generate_command(run: Run) -> list[str]:
     """Asks the merged checkpoint through vLLM."""
     return [
         *(sys.executable, "-m", "tooln1.tiny.generate", str(run.merged), str(run.val)),
-        *("--max-tokens", str(run.config.data.max_response_length), "--output", str(run.folder / "replies.jsonl")),
+        *("--max-tokens", str(run.config.data.max_response_length)),
+        *("--max-model-len", str(run.max_model_len), "--output", str(run.folder / "replies.jsonl")),
     ]
 
 
