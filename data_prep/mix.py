@@ -26,19 +26,19 @@ from tooln1.data.mixture import PRESETS, Mixture, parse_counts, parse_weights
 
 
 def read_mixture(arguments: argparse.Namespace) -> Mixture:
-    """Return what --preset, or --counts, or --weights with --rows describe.
+    """Return what --preset, or --counts, or --weights with --rows describe; without any, all rows.
 
     Raises:
-        DataError: two of them are given, or none, or they cannot be read.
+        DataError: two of them are given, or they cannot be read.
     """
-    if sum(option is not None for option in (arguments.preset, arguments.counts, arguments.weights)) != 1:
-        raise DataError("give one of --preset, --counts and --weights")
+    if sum(option is not None for option in (arguments.preset, arguments.counts, arguments.weights)) > 1:
+        raise DataError("give one of --preset, --counts and --weights, or none for all rows")
     if arguments.rows is not None and arguments.weights is None:
         raise DataError("--rows goes with --weights only")
-    if arguments.preset:
-        return PRESETS[arguments.preset]
     if arguments.counts:
         return Mixture(counts=parse_counts(arguments.counts))
+    if arguments.weights is None:
+        return PRESETS[arguments.preset or "full"]
     return Mixture(weights=parse_weights(arguments.weights), total=arguments.rows)
 
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="prepared folders or parquet files")
-    parser.add_argument("--preset", choices=PRESETS, help="a mixture by name")
+    parser.add_argument("--preset", choices=PRESETS, help="a mixture by name (default: full)")
     parser.add_argument("--counts", nargs="+", metavar="PART=ROWS", help="rows to take of each part, or all")
     parser.add_argument("--weights", nargs="+", metavar="PART=WEIGHT", help="proportions of the parts")
     parser.add_argument("--rows", type=int, help="with --weights: rows together (default: as many as there can be)")

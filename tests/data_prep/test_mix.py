@@ -76,7 +76,6 @@ def test_a_mixture_takes_the_rows_it_names(tmp_path, both, options, expected):
         ({"weights": ["xlam=0"]}, "a positive number"),
         ({"weights": ["xlam=1"], "rows": 41}, "xlam has 40 of 41"),
         ({"preset": "full", "counts": ["xlam=1"]}, "give one of"),
-        ({}, "give one of"),
         ({"preset": "full", "rows": 5}, "--rows goes with --weights"),
         ({"preset": "full", "template": "nowhere.txt"}, "nowhere.txt"),
     ],
@@ -309,3 +308,8 @@ def test_verl_reads_a_mixture(tmp_path, both, monkeypatch, qwen_tokenizer):
     expected = pq.read_table(files[0]).to_pylist()[number]
     assert list(data[number]["raw_prompt"]) == expected["prompt"]
     assert data[number]["reward_model"] == expected["reward_model"]
+
+
+def test_without_a_mixture_all_rows_are_taken(tmp_path, both):
+    rows, _ = run_mix(tmp_path / "named", *both, preset="full")
+    assert run_mix(tmp_path / "unnamed", *both)[0] == rows
