@@ -61,7 +61,6 @@ def run_verl(run: Run, steps: int, folder: Path) -> dict:
         f"trainer.total_training_steps={steps}",
         "trainer.save_freq=-1",
         "trainer.test_freq=-1",
-        "trainer.val_before_train=false",
         "trainer.resume_mode=disable",
         f"trainer.default_local_dir={folder / 'checkpoints'}",
         "trainer.rollout_data_dir=null",

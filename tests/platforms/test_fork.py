@@ -85,8 +85,8 @@ def test_it_has_its_own_arguments_files_folder_and_variables(server, tmp_path):
         "print('wrong', file=sys.stderr)\n"
         "sys.exit(7)"
     )
-    done = run(server | {"COLOUR": "bleu é"}, "-u", str(script), "--x", "y z", input="in", cwd=tmp_path)
-    assert done.stdout == f"['--x', 'y z'] {tmp_path} bleu é in __main__ 3\n"
+    done = run(server | {"COLOUR": "bleu é"}, "-u", str(script), "-u", "-B", "y z", input="in", cwd=tmp_path)
+    assert done.stdout == f"['-u', '-B', 'y z'] {tmp_path} bleu é in __main__ 3\n"
     assert done.stderr == "wrong\n" and done.returncode == 7
 
 
@@ -104,6 +104,19 @@ def test_further_files_keep_their_numbers_and_end_with_the_process(server):
     with open(reading, "rb") as pipe:
         assert pipe.read() == b"through"  # read() returns because every writer is gone
     assert process.wait() == 0
+
+
+@pytest.mark.parametrize("high, many", [(600, 0), (0, 210)])
+def test_more_files_than_can_be_passed_are_kept_by_a_python_of_its_own(server, high, many):
+    extra = [os.open(os.devnull, os.O_RDONLY) for _ in range(many)]
+    if high:
+        extra.append(os.dup2(os.open(os.devnull, os.O_RDONLY), high))
+    code = f"import os, sys; [os.fstat(number) for number in {extra}]; print('xmlrpc.client' in sys.modules)"
+    try:
+        assert run(server, "-c", code, pass_fds=extra).stdout == "False\n"
+    finally:
+        for number in extra:
+            os.close(number)
 
 
 def test_processes_draw_different_random_numbers(server):

@@ -1,6 +1,5 @@
 """Running one stage of the quickstart: a child process, its log file, its memory and its end."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -10,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
+
+from tooln1.platforms.fork.parent import die_with
 
 POLL_SECONDS = 0.2
 MEMORY_SECONDS = 3.0
@@ -70,17 +71,15 @@ def run_stage(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     driver = os.getpid()
-
-    def die_with_driver() -> None:
-        """Even a killed driver leaves no training behind (Linux: PR_SET_PDEATHSIG); Ray's processes follow theirs."""
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        if os.getppid() != driver:  # it was killed before the call
-            os.kill(os.getpid(), signal.SIGKILL)
-
     started = time.monotonic()
     with log.open("ab") as output:
+        # Even a killed driver leaves no training behind; Ray's processes follow theirs.
         child = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=dict(environment), preexec_fn=die_with_driver
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            preexec_fn=lambda: die_with(driver),
         )
         while child.poll() is None:
             watch()

@@ -12,8 +12,8 @@ import sys
 
 from tooln1.platforms.fork import SOCKET_VARIABLE
 
-# The server packs as many descriptors into one message.
-MOST_FILES = 200
+# The kernel passes 253 descriptors in one message; whoever has more, or higher ones, does without the server.
+MOST_FILES, HIGHEST_FILE = 200, 511
 # Instead of a process id: the client must do without the server.
 REFUSED = -1
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -35,7 +35,9 @@ def run(server: socket.socket, arguments: list[str]) -> int | None:
     Returns:
         The exit code as a shell counts (128 and the signal's number if one ended it), or None if the server refused.
     """
-    files = [number for number in _open_files() if number != server.fileno()][:MOST_FILES]
+    files = [number for number in _open_files() if number != server.fileno()]
+    if len(files) > MOST_FILES or max(files, default=0) > HIGHEST_FILE:
+        return None
     request = {
         "arguments": arguments,
         "environment": dict(os.environ),
@@ -63,11 +65,17 @@ def run(server: socket.socket, arguments: list[str]) -> int | None:
     return int(replies.readline() or 1)
 
 
+def without_options(arguments: list[str]) -> list[str]:
+    """A command line without the leading options that matter to a fresh interpreter only."""
+    start = 0
+    while start < len(arguments) and arguments[start] in ("-u", "-B"):
+        start += 1
+    return arguments[start:]
+
+
 def _is_understood(arguments: list[str]) -> bool:
-    """A script or a command, after no other option than those that only matter to a fresh interpreter."""
-    rest = list(arguments)
-    while rest and rest[0] in ("-u", "-B"):
-        rest.pop(0)
+    """Whether it is a script or a command, with no other option for the interpreter."""
+    rest = without_options(arguments)
     return bool(rest) and (rest[0] == "-c" or not rest[0].startswith("-"))
 
 

@@ -7,7 +7,6 @@ they wait for the first client and take its word for it; a client of another job
 """
 
 import array
-import ctypes
 import fcntl
 import gc
 import importlib
@@ -25,12 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tooln1.platforms.fork.client import MOST_FILES, REFUSED
-
-# Descriptors wait above this number for their places, which are below.
-HIGH = 512
-PR_SET_PDEATHSIG = 1
-
+from tooln1.platforms.fork.client import HIGHEST_FILE, MOST_FILES, REFUSED, without_options
+from tooln1.platforms.fork.parent import die_with
 
 # What makes a worker one of a job on a node; without them a process has nothing to do with Ray.
 IDENTITY = ("RAY_JOB_ID", "RAY_RAYLET_PID")
@@ -38,7 +33,7 @@ IDENTITY = ("RAY_JOB_ID", "RAY_RAYLET_PID")
 
 def main(path: str, modules: Sequence[str], ray_modules: Sequence[str]) -> None:
     """Listen at ``path`` and fork for every client. Returns in a forked process, its work done."""
-    die_with_parent()
+    die_with(os.getppid())
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
@@ -71,6 +66,7 @@ class Server:
     """Forks for clients and tells each how its process ended."""
 
     def __init__(self, listener: socket.socket, ray_modules: Sequence[str] = ()):
+        self.pid = os.getpid()
         self.listener = listener
         self.ray_modules = ray_modules
         self.identity: dict[str, str] | None = None
@@ -112,7 +108,7 @@ class Server:
             client.detach()
             self._leave()
             take_files(files, request["files"])
-            return request
+            return request | {"server": self.pid}
         for number in files:
             os.close(number)
         _tell(client, pid)
@@ -178,8 +174,9 @@ def receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 def take_files(received: Sequence[int], places: Sequence[int]) -> None:
     """Put the descriptors ``received`` in their ``places`` and close every other one."""
-    waiting = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, HIGH) for number in received]
-    os.closerange(0, HIGH)
+    # They wait above all places.
+    waiting = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, HIGHEST_FILE + 1) for number in received]
+    os.closerange(0, HIGHEST_FILE + 1)
     for number, place in zip(waiting, places, strict=True):
         os.dup2(number, place)
         os.close(number)
@@ -187,7 +184,7 @@ def take_files(received: Sequence[int], places: Sequence[int]) -> None:
 
 def become(request: dict[str, Any]) -> None:
     """Be the process that the client was asked to be."""
-    die_with_parent()
+    die_with(request["server"])
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["directory"])
@@ -202,7 +199,7 @@ def become(request: dict[str, Any]) -> None:
         sys.modules["numpy"].random.seed()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
-    arguments = [word for word in request["arguments"] if word not in ("-u", "-B")]
+    arguments = without_options(request["arguments"])
     if arguments[0] == "-c":
         sys.argv = ["-c", *arguments[2:]]
         sys.modules["__main__"] = module = types.ModuleType("__main__")
@@ -211,11 +208,6 @@ def become(request: dict[str, Any]) -> None:
         sys.argv = arguments
         sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
         runpy.run_path(arguments[0], run_name="__main__")
-
-
-def die_with_parent() -> None:
-    """Be killed when the parent ends, however it ends (Linux: PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _tell(client: socket.socket, number: int) -> None:
