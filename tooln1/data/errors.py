@@ -1,8 +1,7 @@
-"""The error that ends a command with one line instead of a traceback."""
+"""What is wrong with data: a file, a row or a field."""
+
+from tooln1.errors import UserError
 
 
-class DataError(Exception):
-    """Raised for what a user can mend: a file, a row or a setting. The message names it and says how, on one line."""
-
-    def __init__(self, message: str):
-        super().__init__(" ".join(str(message).split()))
+class DataError(UserError):
+    """Raised for a mistake in data. The message names file, row and field, and says what was expected."""

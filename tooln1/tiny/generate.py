@@ -1,6 +1,6 @@
 """Answers a few prompts with a checkpoint, through vLLM, and scores the replies.
 
-    VERL_PLATFORM=cpu python -m tooln1.tiny.generate CHECKPOINT PARQUET --count 7 --output replies.jsonl
+VERL_PLATFORM=cpu python -m tooln1.tiny.generate CHECKPOINT PARQUET --count 7 --output replies.jsonl
 """
 
 import argparse
