@@ -167,17 +167,14 @@ _PAPER_DUMP = json.JSONEncoder(sort_keys=True).encode
 
 
 def _paper_int(text):
+    # CPython's own bound can be lifted by the host, and int() takes quadratic time.
     if len(text.lstrip("-")) > _MOST_DIGITS:
         raise ValueError(f"an integer of more than {_MOST_DIGITS} digits")
     return int(text)
 
 
 def _paper_decode(text):
-    # A host may lift CPython's bound on int(), whose time is quadratic in the digits. An integer beyond the default
-    # bound fills at least one of these blocks; where none is full of digits, int() needs no check.
-    half = _MOST_DIGITS // 2
-    blocks = (text[start : start + half] for start in range(0, len(text), half))
-    return json.loads(text, parse_int=_paper_int if any(map(str.isdigit, blocks)) else None)
+    return json.loads(text, parse_int=_paper_int)
 
 
 def _paper_span(reply):
