@@ -44,7 +44,7 @@ def test_the_table_counts_and_names_the_reasons(tmp_path, capsys):
         ["text", "after", "the", "calls"],
         ["does", "not", "start", "with"],
     ]
-    assert "3.jsonl row 3: x is 2 instead of 1" in reasons
+    assert "3 (3.jsonl row 3): x is 2 instead of 1" in reasons
     assert written == f"written: {tmp_path / '3.scored.jsonl'}"
 
 
@@ -68,6 +68,8 @@ def test_a_folder_is_read_in_the_order_of_its_steps_without_what_was_written_the
     assert [one.name for one in input_files(tmp_path)] == ["9.jsonl", "10.jsonl", "100.jsonl"]
     capsys.readouterr()
     main(["score", str(tmp_path), "--output", str(tmp_path / "all.scored.jsonl")])
+    scored = [json.loads(line) for line in (tmp_path / "all.scored.jsonl").read_text().splitlines()]
+    assert [(row["number"], row["row"]) for row in scored] == [(one, (one - 1) % 6 + 1) for one in range(1, 19)]
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in lines[3:7]] == [
         ["step", "9", "6"],
@@ -79,11 +81,13 @@ def test_a_folder_is_read_in_the_order_of_its_steps_without_what_was_written_the
 
 def test_rows_are_grouped_by_data_source(tmp_path, capsys):
     path = tmp_path / "rows.jsonl"
-    rows = [{"data_source": f"toolcall/{one}", "response": called(ONE), "ground_truth": ONE} for one in "aab"]
+    sources = ["toolcall/a", "all", "toolcall/a", "toolcall/b"]
+    rows = [{"data_source": one, "response": called(ONE), "ground_truth": ONE} for one in sources]
     path.write_text("\n\n".join(json.dumps(row) for row in rows))
     main(["score", str(path)])
     printed = capsys.readouterr().out
-    assert "toolcall/a        2" in printed and "toolcall/b        1" in printed
+    groups = [line.split()[:2] for line in printed.splitlines()[3:7]]
+    assert groups == [["toolcall/a", "2"], ["all", "1"], ["toolcall/b", "1"], ["all", "4"]]
     assert "every reply is correct" in printed
 
 

@@ -20,6 +20,7 @@ REFERENCE_FIELDS = ("gts", "ground_truth", "reference")
 _RATES = ("score", "acc", "format", "tool_name", "arguments")
 _HEADS = ("replies", "score", "accuracy", "format", "name", "arguments")
 _WRITTEN = ".scored.jsonl"
+_ALL = ""  # the group of every reply; a group of the data has a name
 
 
 @dataclass(frozen=True)
@@ -128,17 +129,18 @@ def score_files(path: Path, output: Path | None, profile: str, variant: str) -> 
     check_choice(profile, variant)
     output = output or path.with_name(path.name.removesuffix(".jsonl") + _WRITTEN)
     groups: dict[str, list[float]] = defaultdict(lambda: [0.0] * (1 + len(_RATES)))
-    reasons: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()  # its total is the number of the reply at hand, as --explain counts
     examples: dict[str, dict[str, Any]] = {}
     files = input_files(path)
     with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as lines:
         for file in files:
             for reply in tqdm(read_replies(file), desc=file.name, unit=" replies", disable=None, leave=False):
                 scored = score_reply(reply, profile, variant)
-                lines.write(json.dumps(scored) + "\n")
                 reasons[scored["reason"]] += 1
+                scored["number"] = reasons.total()
+                lines.write(json.dumps(scored) + "\n")
                 examples.setdefault(scored["reason"], scored)
-                for group in (reply.group, "all"):
+                for group in (reply.group, _ALL):
                     sums = groups[group]
                     sums[:] = [old + new for old, new in zip(sums, [1.0, *map(scored.get, _RATES)], strict=True)]
         if not reasons:
@@ -148,7 +150,7 @@ def score_files(path: Path, output: Path | None, profile: str, variant: str) -> 
 
 
 def _rates_table(groups: dict[str, list[float]]) -> str:
-    everything = groups.pop("all")
+    everything = groups.pop(_ALL)
     if len(groups) == 1:
         groups = {}
     rows = [[name, f"{count:.0f}", *(f"{one / count:.3f}" for one in sums)] for name, (count, *sums) in groups.items()]
@@ -163,7 +165,7 @@ def _reasons_table(reasons: Counter[str], examples: dict[str, dict[str, Any]]) -
     rows = [["most common reasons", "replies", "share", "for example"]]
     for reason, count in wrong:
         one = examples[reason]
-        where = f"{Path(one['file']).name} row {one['row']}: {one['detail']}"
+        where = f"{one['number']} ({Path(one['file']).name} row {one['row']}): {one['detail']}"
         rows.append([reason, str(count), f"{count / reasons.total():.1%}", where])
     return table(rows)
 
