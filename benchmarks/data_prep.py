@@ -1,6 +1,9 @@
 """How fast data preparation is and how much memory it takes, beside the floor: reading the JSON and writing parquet.
 
-    python benchmarks/data_prep.py                          60,000 xLAM-shaped and 11,300 ToolACE-shaped rows, a minute
+What has been prepared is then mixed (mix.py, all rows, an eighth of them masked and an eighth made irrelevant), beside
+reading the parquet and writing it.
+
+    python benchmarks/data_prep.py                          60,000 xLAM-shaped and 11,300 ToolACE-shaped rows, 2 minutes
     python benchmarks/data_prep.py --xlam 60000 1000000     how both grow with the number of rows (2 GB of disk)
     python benchmarks/data_prep.py --workers 1
 
@@ -17,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,12 @@ import pyarrow.parquet as pq
 with open(sys.argv[1]) as file:
     rows = json.load(file)
 pq.write_table(pa.Table.from_pylist(rows), sys.argv[2])
+"""
+
+MIX_FLOOR = """
+import sys
+import pyarrow.parquet as pq
+pq.write_table(pq.read_table(sys.argv[1]), sys.argv[2], compression="zstd")
 """
 
 WORDS = (
@@ -162,27 +171,33 @@ def resident(pid: int) -> int:
 
 
 def benchmark(source: str, rows: int, workers: int, folder: Path) -> list[list[Any]]:
-    """Return the lines of the table for one input: the script and the floor."""
-    data = folder / f"{source}.json"
+    """Return the lines of the table for one input: preparing it, mixing what came of that, and the floors."""
+    data, prepared = folder / f"{source}.json", folder / source
     write_input(data, (xlam_rows if source == "xlam" else toolace_rows)(rows))
-    size = f"{data.stat().st_size / 1e6:,.0f} MB"
-    script = [str(ROOT / "data_prep" / f"{source}.py"), "--input", str(data), "--output", str(folder / source)]
     commands = {
-        f"{source}.py": [sys.executable, *script, "--workers", str(workers)],
-        "floor": [sys.executable, "-c", FLOOR, str(data), str(folder / "floor.parquet")],
+        f"{source}.py": [str(ROOT / "data_prep" / f"{source}.py"), "--input", str(data), "--output", str(prepared)],
+        "floor": ["-c", FLOOR, str(data), str(folder / "floor.parquet")],
+        "mix.py": [str(ROOT / "data_prep" / "mix.py"), "--input", str(prepared), "--output", str(folder / "mix")],
+        "floor of mix.py": ["-c", MIX_FLOOR, str(prepared / "train.parquet"), str(folder / "floor.parquet")],
     }
-    if rows > FLOOR_ROWS:
-        del commands["floor"]
+    commands["mix.py"] += ["--mask", "0.125", "--irrelevance", "0.125"]
     lines = []
     for name, command in commands.items():
-        found = measure(command)
-        limit = LIMITS.get((source, rows), (None, None)) if name != "floor" else (None, None)
-        allowed = ", ".join(f"{value:g} {unit}" for value, unit in zip(limit, ("s", "GB"), strict=True) if value)
-        per_second = f"{rows / found.seconds:,.0f}"
-        seconds, cpu, memory = f"{found.seconds:.2f}", f"{found.cpu:.2f}", f"{found.megabytes:,.0f} MB"
-        lines.append([f"{name}, {rows:,} rows", size, seconds, cpu, per_second, memory, allowed])
+        if name.startswith("floor") and rows > FLOOR_ROWS:
+            continue
+        if name.endswith(".py"):
+            command += ["--workers", str(workers)]
+        lines.append(line(name, rows, data, measure([sys.executable, *command]), LIMITS.get((name[:-3], rows), ())))
     data.unlink()
     return lines
+
+
+def line(name: str, rows: int, data: Path, found: Measured, limits: Sequence[float | None]) -> list[Any]:
+    """Return a line of the table."""
+    allowed = ", ".join(f"{value:g} {unit}" for value, unit in zip(limits, ("s", "GB"), strict=False) if value)
+    size, per_second = f"{data.stat().st_size / 1e6:,.0f} MB", f"{rows / found.seconds:,.0f}"
+    seconds, cpu, memory = f"{found.seconds:.2f}", f"{found.cpu:.2f}", f"{found.megabytes:,.0f} MB"
+    return [f"{name}, {rows:,} rows", size, seconds, cpu, per_second, memory, allowed]
 
 
 def main() -> None:

@@ -154,44 +154,31 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
 
 
-def plot(times: dict[str, dict[str, list[float]]], curves: int = 6) -> str:
-    """An SVG of time against length, both logarithmic: the slowest replies, and json.loads of the slowest (dashed)."""
+def plot(times: dict[str, dict[str, list[float]]], path: Path, curves: int = 6) -> None:
+    """Draw time against length, both logarithmic: the slowest replies, and json.loads of the slowest (dashed)."""
+    # Only this drawing needs a plotting library: setup.py's [report].
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams.update(
+        {"svg.hashsalt": "tooln1", "text.parse_math": False, "svg.fonttype": "none", "font.size": 8}
+    )
     place = SIZES.index(LIMIT_SIZE)
     slowest = sorted(times.items(), key=lambda item: -item[1]["strict"][place])[:curves]
-    colours = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2"]
-    left, top, width, height = 60, 20, 420, 300
-    low, high = 1e-3, 1e2
-
-    def at(size: float, ms: float) -> str:
-        x = left + width * math.log(size / SIZES[0]) / math.log(SIZES[-1] / SIZES[0])
-        return f"{x:.1f},{top + height * math.log(high / max(ms, low)) / math.log(high / low):.1f}"
-
-    def line(values: list[float], style: str) -> str:
-        points = " ".join(at(size, ms) for size, ms in zip(SIZES, values, strict=True))
-        return f'<polyline points="{points}" fill="none" {style}/>'
-
-    def text(x: float, y: float, words: str, more: str = "") -> str:
-        words = words.replace("&", "&amp;").replace("<", "&lt;")
-        return f'<text x="{x}" y="{y}" {more}>{words}</text>'
-
-    parts = [f'<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="none" stroke="#888"/>']
-    for size, name in zip(SIZES, ("1 KB", "10 KB", "90 KB", "1 MB"), strict=True):
-        parts.append(text(float(at(size, low).split(",")[0]), top + height + 18, name, 'text-anchor="middle"'))
-    for ms in (0.001, 0.01, 0.1, 1, 10, 100):
-        parts.append(text(left - 6, float(at(SIZES[0], ms).split(",")[1]) + 4, f"{ms:g}", 'text-anchor="end"'))
-    parts.append(text(left + width / 2, top + height + 36, "length of the reply", 'text-anchor="middle"'))
-    parts.append(text(14, top + height / 2, "ms", 'text-anchor="middle"'))
-    x, y = at(LIMIT_SIZE, LIMIT_MS).split(",")
-    parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="none" stroke="#c00"/>')
-    legend = [(label, colour) for (label, _), colour in zip(slowest, colours, strict=False)]
-    legend += [("json.loads of the first", "#555"), (f"{LIMIT_MS:g} ms at 90 KB", "#c00")]
-    for (_, one), colour in zip(slowest, colours, strict=False):
-        parts.append(line(one["strict"], f'stroke="{colour}" stroke-width="2"'))
-    parts.append(line(slowest[0][1]["floor"], 'stroke="#555" stroke-dasharray="5 4"'))
-    for row, (label, colour) in enumerate(legend):
-        parts.append(text(left + width + 16, top + 14 + 18 * row, label, f'fill="{colour}"'))
-    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 370" font-family="sans-serif" font-size="12">'
-    return "\n".join([head, '<rect width="1000" height="370" fill="white"/>', *parts, "</svg>"]) + "\n"
+    figure, axes = pyplot.subplots(figsize=(10, 3.6), layout="constrained")
+    for label, one in slowest:
+        axes.loglog(SIZES, one["strict"], marker="o", markersize=3, label=label)
+    axes.loglog(SIZES, slowest[0][1]["floor"], "--", color="0.4", label="json.loads of the first")
+    axes.plot(LIMIT_SIZE, LIMIT_MS, "rx", label=f"{LIMIT_MS:g} ms at {LIMIT_SIZE // 1000} KB")
+    axes.set_xticks(SIZES, [f"{size // 1000:,} KB" for size in SIZES], minor=False)
+    axes.minorticks_off()
+    axes.set(xlabel="length of the reply", ylabel="ms")
+    axes.grid(color="0.9")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    # Without the date, the same times give the same bytes.
+    figure.savefig(path, metadata={"Date": None})
 
 
 def import_ms(runs: int = 7) -> float:
@@ -214,7 +201,7 @@ def main() -> None:
     report = "\n".join([where, "", usual, summary(times), "The slowest:", "", markdown(degenerate_rows(times))])
     print(report)
     if arguments.write:
-        PLOT.write_text(plot(times), encoding="utf-8")
+        plot(times, PLOT)
         picture = f"![Time against length of the slowest degenerate replies]({PLOT.name})\n"
         page = with_section(PAGE.read_text(encoding="utf-8"), BEGIN, END, f"{report}\n{picture}")
         PAGE.write_text(page, encoding="utf-8")

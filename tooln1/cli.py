@@ -9,7 +9,7 @@ from tooln1 import __version__
 from tooln1.errors import UserError
 
 # Each has a commands.py whose add_commands() names its commands; what a command needs is imported when it runs.
-PARTS = ("tiny", "data", "reward_score", "upstream")
+PARTS = ("tiny", "data", "reward_score", "eval", "doctor", "serve", "report", "train", "export", "upstream")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,8 +11,9 @@ import pytest
 from data_prep.synthetic import main
 from tooln1.data.rows import reference_earns_reward
 from tooln1.data.validate import validate_parquet
-from tooln1.tiny.stages import GRPO, SFT, compose_config
+from tooln1.tiny.stages import GRPO, SFT
 from tooln1.tiny.world import KINDS
+from tooln1.train.compose import compose
 
 FILES = ("train.parquet", "test.parquet", "sft.parquet", "stats.json")
 COUNTS = {"train": 300, "test": 70, "sft": 60}
@@ -105,7 +106,7 @@ def test_verls_dataset_reads_every_row(tiny_data, tiny_model, tmp_path, monkeypa
     from verl.utils.dataset.rl_dataset import RLHFDataset
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    config = compose_config(GRPO, ["data.filter_overlong_prompts_workers=1"]).data
+    config = compose(GRPO, ["data.filter_overlong_prompts_workers=1"]).data
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     read = RLHFDataset([str(tiny_data / "train.parquet")], tokenizer, config)
     assert len(read) == COUNTS["train"]  # none is longer than the recipe allows
@@ -121,7 +122,7 @@ def test_verls_warm_start_learns_the_replies_and_nothing_else(tiny_data, tiny_mo
     from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    config = compose_config(SFT, ["data.train_files=x", "model.path=x"]).data
+    config = compose(SFT, ["data.train_files=x", "model.path=x"]).data
     read = MultiTurnSFTDataset([str(tiny_data / "sft.parquet")], tokenizer, config)
     assert len(read) == COUNTS["sft"]
     for index, row in enumerate(rows(tiny_data, "sft")):

@@ -33,6 +33,14 @@ def test_prompts_longer_than_the_limit_are_counted_and_named(parquet, model):
     assert (val.rows, val.dropped, val.longest, val.note) == (2, 0, 10, "")
 
 
+def test_the_mean_and_the_percentiles_are_lengths_in_tokens(parquet, model):
+    # 1 to 100 words, in another order than by length: by nearest rank, 95 of 100 prompts have at most 95 words.
+    train, val = count(model, parquet("train.parquet", [*range(51, 101), *range(1, 51)]), parquet("val.parquet", [3]))
+    assert train.percentiles == {50: 52, 95: 97, 99: 101}
+    assert train.mean == 52.5
+    assert (val.percentiles, val.mean) == ({50: 5, 95: 5, 99: 5}, 5.0)
+
+
 def test_the_template_gets_its_options_and_may_refuse_a_prompt(parquet, model):
     # "@ @ a b" and 6 words are 10 tokens; messages of a tool are refused.
     train = parquet("train.parquet", [(1, "tool"), 6, 7])
@@ -48,10 +56,11 @@ def test_a_model_without_a_chat_template_is_refused(parquet, model):
         count(model, parquet("train.parquet", [1]), parquet("val.parquet", [1]))
 
 
-FULL = {"rows": 20, "longest": 9, "too_long": [], "refused": [], "refusal": ""}
-LONG = {"rows": 20, "longest": 90, "too_long": list(range(5)), "refused": [], "refusal": ""}
-TOO_LONG = {"rows": 20, "longest": 90, "too_long": list(range(20)), "refused": [], "refusal": ""}
-REFUSED = {"rows": 20, "longest": 0, "too_long": [], "refused": list(range(20)), "refusal": "row 0: no tools here"}
+NONE = {"rows": 20, "mean": 0, "percentiles": {}, "too_long": [], "refused": [], "refusal": ""}
+FULL = {**NONE, "longest": 9}
+LONG = {**NONE, "longest": 90, "too_long": list(range(5))}
+TOO_LONG = {**NONE, "longest": 90, "too_long": list(range(20))}
+REFUSED = {**NONE, "longest": 0, "refused": list(range(20)), "refusal": "row 0: no tools here"}
 
 
 @pytest.mark.parametrize(

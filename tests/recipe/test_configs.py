@@ -3,6 +3,9 @@
 Not covered: whether training works with the settings; tests/e2e runs the CPU recipe.
 """
 
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 CONFIGS = Path(__file__).resolve().parents[2] / "recipe" / "tool_n1" / "config"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+# "group=choice" for every file of a group; settings/ is no group, it belongs to every recipe.
+CHOICES = sorted(
+    f"{path.parent.name}={path.stem}" for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "settings"
+)
 GRPO = [name for name in RECIPES if "grpo" in name]
 SFT = [name for name in RECIPES if "sft" in name]
 
@@ -24,7 +31,8 @@ ASKED = {
 OPEN = (
     "actor_rollout_ref.model.override_config.",
     "model.override_config.",
-    "actor_rollout_ref.rollout.engine_kwargs.vllm.",
+    "actor_rollout_ref.rollout.engine_kwargs.",
+    "reward.custom_reward_function.reward_kwargs.",
     "ray_kwargs.ray_init.",
     "actor_rollout_ref.actor.fsdp_config.mixed_precision",
     "actor_rollout_ref.ref.fsdp_config.mixed_precision",
@@ -43,10 +51,14 @@ REFERENCE = {
 }
 
 
-def compose_recipe(name, *overrides):
-    asked = ASKED["grpo" if name in GRPO else "sft"]
+@cache
+def _composed(name, overrides):
     with initialize_config_dir(str(CONFIGS), version_base=None):
-        return compose(name, [*asked, *overrides])
+        return compose(name, [*ASKED["grpo" if name in GRPO else "sft"], *overrides])
+
+
+def compose_recipe(name, *overrides):
+    return _composed(name, overrides).copy()
 
 
 def leaves(config, prefix=""):
@@ -77,8 +89,8 @@ def test_a_recipe_sets_only_what_verl_knows(name):
     with initialize_config_module("verl.trainer.config", version_base=None):
         verls = compose(base)
     known = set(leaves(verls))
-    settings = [CONFIGS / "settings" / f"{'grpo' if name in GRPO else 'sft'}.yaml", CONFIGS / f"{name}.yaml"]
-    ours = {key for path in settings for key in leaves(OmegaConf.load(path))}
+    shared = [path for path in CONFIGS.rglob("*/*.yaml") if ("sft" in str(path.relative_to(CONFIGS))) == (name in SFT)]
+    ours = {key for path in [*shared, CONFIGS / f"{name}.yaml"] for key in leaves(OmegaConf.load(path))}
     ours = {key for key in ours if key.split(".")[0] not in ("hydra", "defaults")}
     assert len(ours) > 10
     assert not [key for key in sorted(ours - known) if not key.startswith(OPEN)]
@@ -178,6 +190,96 @@ def test_verl_loads_the_reward_and_the_binary_score_trains(name):
     for reply, score in ((right, 1.0), (wrong, 0.0)):
         result = reward(data_source="toolcall/xlam", solution_str=reply, ground_truth=call, extra_info={"index": 0})
         assert result["score"] == result["acc"] == score
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_of_a_group_changes_a_recipe_or_is_its_default(choice):
+    group, name = choice.split("=")
+    recipe = "tool_n1_sft" if group.startswith("sft_") else "tool_n1_grpo"
+    chosen, default = (OmegaConf.to_container(compose_recipe(recipe, *words), resolve=True) for words in ([choice], []))
+    is_default = {group: name} in OmegaConf.load(CONFIGS / f"{recipe}.yaml").defaults
+    assert (chosen == default) == is_default
+
+
+def test_no_group_has_the_name_of_one_of_verls():
+    import verl.trainer
+
+    theirs = {path.name for path in (Path(verl.trainer.__path__[0]) / "config").iterdir() if path.is_dir()}
+    assert theirs and not theirs & {choice.split("=")[0] for choice in CHOICES}
+
+
+def test_the_cpu_takes_back_what_other_choices_ask_for():
+    wishes = ["preset=paper", "strategy=fsdp", "lora=rank32", "offload=actor", "context=8k", "platform=4x8x80gb"]
+    config = compose_recipe("tool_n1_grpo", *wishes, "platform=cpu")
+    expected = {
+        "trainer.device": "cpu",
+        "trainer.nnodes": 1,
+        "trainer.n_gpus_per_node": 1,
+        "ray_kwargs.ray_init.address": "local",
+        "data.max_response_length": 96,
+        "actor_rollout_ref.actor.ppo_mini_batch_size": 16,
+        "actor_rollout_ref.actor.strategy": "fsdp2",
+        "actor_rollout_ref.actor.fsdp_config.strategy": "fsdp2",
+        "actor_rollout_ref.actor.fsdp_config.param_offload": False,
+        "actor_rollout_ref.rollout.tensor_model_parallel_size": 1,
+        "actor_rollout_ref.rollout.load_format": "auto",
+        # vLLM's CPU worker takes whole models.
+        "actor_rollout_ref.model.lora.merge": True,
+        "actor_rollout_ref.model.lora_rank": 32,
+    }
+    assert {key: OmegaConf.select(config, key) for key in expected} == expected
+
+
+def test_adapters_are_not_merged_on_a_gpu():
+    config = compose_recipe("tool_n1_grpo", "lora=rank32")
+    assert config.actor_rollout_ref.model.lora.merge is False
+    assert config.actor_rollout_ref.rollout.load_format == "safetensors"
+
+
+def test_sglang_gets_what_it_needs():
+    from verl.utils.config import omega_conf_to_dataclass
+
+    rollout = omega_conf_to_dataclass(compose_recipe("tool_n1_grpo", "rollout_engine=sglang").actor_rollout_ref.rollout)
+    assert (rollout.name, rollout.gpu_memory_utilization) == ("sglang", 0.5)
+    assert rollout.engine_kwargs["sglang"]["attention_backend"] == "flashinfer"
+
+
+def test_fused_log_probs_equal_the_plain_ones(tiny_model, monkeypatch):
+    """What preset=today switches on changes neither the log-probabilities nor their gradients."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from verl.models.transformers.monkey_patch import apply_monkey_patch
+
+    backend = compose_recipe("tool_n1_grpo").actor_rollout_ref.model.fused_kernel_options.impl_backend
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    # verl patches the class; this takes the patch back.
+    monkeypatch.setattr(type(model), "forward", type(model).forward)
+    ids = torch.randint(model.config.vocab_size, (1, 700), generator=torch.Generator().manual_seed(0))
+    inputs = {"input_ids": ids, "position_ids": torch.arange(700)[None], "use_cache": False}
+
+    def gradients(log_probs):
+        model.zero_grad()
+        log_probs.sum().backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    logits = model(**inputs).logits / 0.7
+    plain = torch.log_softmax(logits, -1).gather(-1, torch.roll(ids, -1, 1)[..., None])[..., 0]
+    plain_gradients = gradients(plain)
+    apply_monkey_patch(
+        model, use_remove_padding=False, ulysses_sp_size=1, use_fused_kernels=True, fused_kernels_backend=backend
+    )
+    fused = model(**inputs, temperature=0.7, return_dict=True).log_probs
+    torch.testing.assert_close(fused, plain)
+    torch.testing.assert_close(gradients(fused), plain_gradients, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_recipe_works_by_hand_with_verls_own_command():
+    command = [*(sys.executable, "-m", "verl.trainer.main_ppo"), "--config-path", str(CONFIGS), "--cfg", "job"]
+    command += ["--config-name", "tool_n1_grpo", "rollout_engine=sglang", *ASKED["grpo"]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert OmegaConf.create(done.stdout).actor_rollout_ref.rollout.name == "sglang"
 
 
 def test_the_cpu_recipe_trains_by_the_same_objective():

@@ -89,9 +89,10 @@ def test_prompts_and_replies_fit_the_limits_of_the_recipe(tokenizer, tiny_data):
     import pyarrow.parquet as pq
 
     from tooln1.prompt import format_reply
-    from tooln1.tiny.stages import GRPO, compose_config
+    from tooln1.tiny.stages import GRPO
+    from tooln1.train.compose import compose
 
-    limits = compose_config(GRPO, ()).data
+    limits = compose(GRPO, ()).data
     for row in pq.read_table(tiny_data / "test.parquet").to_pylist():
         prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
         assert len(tokenizer(prompt)["input_ids"]) <= limits.max_prompt_length

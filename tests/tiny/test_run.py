@@ -11,6 +11,7 @@ from tooln1.tiny import stages
 from tooln1.tiny.process import StageError
 from tooln1.tiny.run import Clock
 from tooln1.tiny.stages import Run
+from tooln1.train.compose import compose
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_grpo_does_what_is_still_missing(
         assert commands == []
     else:
         command = commands[0]
-        trainer = stages.compose_config(stages.GRPO, command[command.index(stages.GRPO) + 1 :]).trainer
+        trainer = compose(stages.GRPO, command[command.index(stages.GRPO) + 1 :]).trainer
         assert (trainer.val_before_train, trainer.val_only) == expected
 
 

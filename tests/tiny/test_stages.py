@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.tiny import stages
-from tooln1.tiny.stages import GRPO, SFT, Run, _quote, compose_config
+from tooln1.tiny.stages import GRPO, SFT, Run
+from tooln1.train import record
+from tooln1.train.compose import compose, quote
 
 STRANGE = [
     "/with space/and  two",
@@ -37,12 +40,12 @@ def parser():
 @given(st.text())
 @example("\\'\\\\'\\")
 def test_hydra_reads_a_quoted_text_back(parser, text):
-    value = parser.parse_override(f"key={_quote(text)}").value()
+    value = parser.parse_override(f"key={quote(text)}").value()
     assert OmegaConf.create({"key": str(value)}).key == text
 
 
 def test_strange_paths_survive_composing_the_settings():
-    config = compose_config(GRPO, [f"trainer.logger=[{','.join(map(_quote, STRANGE))}]"])
+    config = compose(GRPO, [f"trainer.logger=[{','.join(map(quote, STRANGE))}]"])
     assert list(config.trainer.logger) == STRANGE
 
 
@@ -69,7 +72,7 @@ def test_a_run_in_a_strange_folder_finds_its_files(name, tmp_path):
     ],
 )
 def test_a_bad_override_is_one_line(override, expected, run):
-    with pytest.raises(DataError) as error:
+    with pytest.raises(UserError) as error:
         Run(folder=run.folder, seed=0, overrides=(override,)).config  # noqa: B018  (composed when it is asked for)
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
@@ -123,14 +126,14 @@ def test_the_validation_file_is_the_named_one_else_the_one_beside_the_training_f
 def test_the_warm_start_command_is_one_that_hydra_composes(tmp_path):
     run = Run(folder=tmp_path / "it's = here", seed=5)
     command = stages.sft_command(run)
-    config = compose_config(SFT, command[command.index(SFT) + 1 :])
+    config = compose(SFT, command[command.index(SFT) + 1 :])
     assert config.data.train_files == str(run.folder / "world" / "sft.parquet")
     assert config.model.path == str(run.folder / "model")
     assert config.trainer.seed == config.engine.seed == 5
 
 
 def composed(command):
-    return compose_config(GRPO, command[command.index(GRPO) + 1 :])
+    return compose(GRPO, command[command.index(GRPO) + 1 :])
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -182,11 +185,11 @@ def test_the_warm_start_is_the_last_step_of_the_supervised_run(run):
 
 def test_a_folder_remembers_its_run(run):
     run.folder.mkdir()
-    stages.refuse_another_run(run)
+    record.refuse_another(run.folder, run.made_of)
     assert list(run.folder.iterdir()) == []  # looking alone binds a folder to nothing
-    stages.remember(run)
-    stages.remember(run)
-    assert json.loads((run.folder / "run.json").read_text())["seed"] == 0
+    record.remember(run.folder, run.made_of)
+    record.remember(run.folder, run.made_of)
+    assert json.loads((run.folder / "run.json").read_text())["made_of"]["seed"] == 0
 
 
 @pytest.mark.parametrize(
@@ -197,20 +200,21 @@ def test_a_folder_remembers_its_run(run):
         ({"train_file": "/data/train.parquet"}, "train_file None, asked for is /data/train.parquet"),
     ],
 )
-@pytest.mark.parametrize("ask", [stages.remember, stages.refuse_another_run])
+@pytest.mark.parametrize("ask", [record.remember, record.refuse_another])
 def test_a_folder_of_another_run_is_refused(ask, changes, named, run):
     run.folder.mkdir()
-    stages.remember(run)
-    with pytest.raises(DataError) as error:
-        ask(Run(**{"folder": run.folder, "seed": 0, **changes}))
+    record.remember(run.folder, run.made_of)
+    with pytest.raises(UserError) as error:
+        ask(run.folder, Run(**{"folder": run.folder, "seed": 0, **changes}).made_of)
     assert named in str(error.value) and "RUN_DIR=" in str(error.value)
-    assert json.loads((run.folder / "run.json").read_text())["seed"] == 0
+    assert json.loads((run.folder / "run.json").read_text())["made_of"]["seed"] == 0
 
 
 def test_settings_may_change_in_the_same_folder(run):
     run.folder.mkdir()
-    stages.remember(run)
-    stages.remember(Run(folder=run.folder, seed=0, overrides=("trainer.total_training_steps=80",)))
+    record.remember(run.folder, run.made_of)
+    longer = Run(folder=run.folder, seed=0, overrides=("trainer.total_training_steps=80",))
+    record.remember(run.folder, longer.made_of)
 
 
 def test_the_world_is_not_written_over_rows_that_stand_in_the_run_folder(tmp_path):

@@ -23,9 +23,9 @@ from tooln1.data.scan import digest
 from tooln1.data.sft import earns_reward, with_template
 
 # Prompts in a row that may fail for good before the run stops: by then the endpoint itself is the trouble.
-_MOST_FAILURES = 20
+MOST_FAILURES = 20
 # What no repetition mends, and what is no fault of a single prompt: a wrong key, no right, an unknown model or address.
-_HOPELESS = (401, 403, 404)
+HOPELESS = (401, 403, 404)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ async def _collect(prompts: Iterator[_Prompt | None], endpoint: Endpoint, journa
     asked = Asked()
     in_a_row = 0
     with tqdm(total=total, unit="row", desc=endpoint.model, disable=None) as bar:
-        async with _client(endpoint) as client:
+        async with open_client(endpoint, "distilling") as client:
 
             async def work() -> None:
                 nonlocal in_a_row
@@ -135,19 +135,19 @@ async def _collect(prompts: Iterator[_Prompt | None], endpoint: Endpoint, journa
                         in_a_row = in_a_row + 1 if failure else 0
                         if failure:
                             asked.failed, asked.failure = asked.failed + 1, failure
-                        if in_a_row >= _MOST_FAILURES:
+                        if in_a_row >= MOST_FAILURES:
                             raise DataError(f"{endpoint.base_url}: keeps failing ({failure}); {_kept(journal)}")
                         bar.set_postfix_str(_progress(endpoint, journal, bar.format_dict["elapsed"]))
                     bar.update(1)
                     await asyncio.sleep(0)
 
-            await _all(work() for _ in range(endpoint.concurrency))
+            await run_all(work() for _ in range(endpoint.concurrency))
     if asked.failed and not journal.asked:
         raise DataError(f"{endpoint.base_url}: not one request succeeded ({asked.failure}); check the address")
     return asked
 
 
-async def _all(workers: Any) -> None:
+async def run_all(workers: Any) -> None:
     """Run workers to their end; the first error stops the others and is raised by itself."""
     tasks = [asyncio.ensure_future(worker) for worker in workers]
     try:
@@ -159,11 +159,16 @@ async def _all(workers: Any) -> None:
 
 
 @asynccontextmanager
-async def _client(endpoint: Endpoint) -> AsyncIterator[Any]:
+async def open_client(endpoint: Any, purpose: str) -> AsyncIterator[Any]:
+    """Open OpenAI's client for an endpoint with base_url, api_key, retries and timeout.
+
+    Raises:
+        DataError: the client is not installed.
+    """
     try:
         import openai
     except ImportError:
-        raise DataError('distilling needs OpenAI\'s client; install it with: pip install -e ".[distill]"') from None
+        raise DataError(f'{purpose} needs OpenAI\'s client; install it with: pip install -e ".[distill]"') from None
     client = openai.AsyncOpenAI(
         base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=endpoint.retries, timeout=endpoint.timeout
     )
@@ -190,15 +195,17 @@ async def _ask(client: Any, endpoint: Endpoint, journal: Journal, prompt: _Promp
                 extra_body=dict(endpoint.extra) or None,
             )
         except openai.APIStatusError as error:
-            if error.status_code in _HOPELESS:
-                raise DataError(f"{endpoint.base_url}: {_short(error)}; check address, model and key") from None
+            if error.status_code in HOPELESS:
+                raise DataError(f"{endpoint.base_url}: {short_error(error)}; check address, model and key") from None
             if error.status_code not in (400, 413, 422):
-                return _short(error)
+                return short_error(error)
             # The prompt itself is refused, for instance as too long: asking again would not help.
-            journal.add({"prompt": prompt.key, "sample": sample, "reply": "", "reward": 0, "refused": _short(error)})
+            journal.add(
+                {"prompt": prompt.key, "sample": sample, "reply": "", "reward": 0, "refused": short_error(error)}
+            )
             continue
         except openai.APIError as error:
-            return _short(error)
+            return short_error(error)
         journal.add(_line(prompt, sample, answer))
     return ""
 
@@ -230,7 +237,8 @@ def _kept(journal: Journal) -> str:
     return f"{sum(journal.asked.values()):,} replies are kept, and the same command goes on from there"
 
 
-def _short(error: Exception) -> str:
+def short_error(error: Exception) -> str:
+    """Return an error's kind and the beginning of its message, on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}"
 

@@ -56,7 +56,7 @@ class PromptLengths:
         """Return what stats.json says: for each split the percentiles in tokens and the rows over the limit."""
         found = {
             split: {
-                **{("max" if rank == 100 else f"p{rank}"): _percentile(lengths, rank) for rank in PERCENTILES},
+                **{("max" if rank == 100 else f"p{rank}"): percentile(lengths, rank) for rank in PERCENTILES},
                 "over_limit": sum(length > self._limit for length in lengths),
             }
             for split, lengths in ((split, sorted(lengths)) for split, lengths in self._lengths.items())
@@ -72,6 +72,6 @@ def table_rows(found: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     return ["prompt tokens", *names[:-1], f"over {found['limit']:,}"], rows
 
 
-def _percentile(ordered: Sequence[int], rank: int) -> int:
+def percentile(ordered: Sequence[int], rank: int) -> int:
     """The nearest-rank percentile: the smallest length that `rank` percent of the rows do not exceed."""
     return ordered[max(0, -(-len(ordered) * rank // 100) - 1)]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tooln1.preflight.files import PromptLengths, check_files, check_prompt_lengths
+from tooln1.preflight.files import PromptLengths, check_files, check_prompt_lengths, measure_prompt_lengths
 from tooln1.preflight.lock import RunLock
 from tooln1.preflight.machine import (
     available_memory,
@@ -22,7 +22,7 @@ from tooln1.preflight.machine import (
     check_shared_memory,
     check_versions,
 )
-from tooln1.preflight.model import check_model, hub_is_offline
+from tooln1.preflight.model import check_model, hub_is_offline, model_config
 from tooln1.preflight.processes import (
     check_port_free,
     child_environment,
@@ -49,6 +49,8 @@ __all__ = [
     "child_environment",
     "find_left_over_processes",
     "hub_is_offline",
+    "measure_prompt_lengths",
+    "model_config",
     "stop_left_over_processes",
 ]
 

@@ -4,8 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tooln1.data.errors import DataError
@@ -25,6 +25,8 @@ class PromptLengths:
     too_long: tuple[int, ...]  # the rows that verl drops for their length
     refused: tuple[int, ...]  # the rows that the chat template refuses: verl drops them as well
     refusal: str  # what the chat template said of the first of them
+    mean: float = 0.0  # as is what follows, of the prompts that the chat template accepts
+    percentiles: Mapping[int, int] = field(default_factory=dict)  # tokens that so many in a hundred do not exceed
 
     @property
     def dropped(self) -> int:
@@ -84,23 +86,12 @@ def check_prompt_lengths(
         DataError: if the tokenizer or its chat template does not work, if fewer training prompts than one batch takes
             would be left, or no validation prompt.
     """
-    request = {
-        "model_path": str(model_path),
-        "files": [str(train_file), str(val_file)],
-        "limit": max_prompt_length,
-        "chat_template_kwargs": dict(chat_template_kwargs or {}),
-    }
-    train, val = (
-        PromptLengths(
-            path=path,
-            rows=found["rows"],
-            limit=max_prompt_length,
-            longest=found["longest"],
-            too_long=tuple(found["too_long"]),
-            refused=tuple(found["refused"]),
-            refusal=found["refusal"],
-        )
-        for path, found in zip((train_file, val_file), _measure(request, offline), strict=True)
+    train, val = measure_prompt_lengths(
+        model_path,
+        [train_file, val_file],
+        max_prompt_length=max_prompt_length,
+        chat_template_kwargs=chat_template_kwargs,
+        offline=offline,
     )
     for lengths, needed, why in ((train, train_batch_size, "one training batch takes"), (val, 1, "validation takes")):
         if len(lengths.refused) == lengths.rows:
@@ -115,6 +106,41 @@ def check_prompt_lengths(
                 f"shorten the prompts"
             )
     return train, val
+
+
+def measure_prompt_lengths(
+    model_path: str | Path,
+    paths: Sequence[Path],
+    *,
+    max_prompt_length: int,
+    chat_template_kwargs: Mapping[str, object] | None = None,
+    offline: bool = False,
+) -> list[PromptLengths]:
+    """Count every prompt of the files with the model's own tokenizer and chat template.
+
+    Raises:
+        DataError: if the tokenizer or its chat template does not work.
+    """
+    request = {
+        "model_path": str(model_path),
+        "files": [str(path) for path in paths],
+        "limit": max_prompt_length,
+        "chat_template_kwargs": dict(chat_template_kwargs or {}),
+    }
+    return [
+        PromptLengths(
+            path=path,
+            rows=found["rows"],
+            limit=max_prompt_length,
+            longest=found["longest"],
+            too_long=tuple(found["too_long"]),
+            refused=tuple(found["refused"]),
+            refusal=found["refusal"],
+            mean=found["mean"],
+            percentiles={int(share): length for share, length in found["percentiles"].items()},
+        )
+        for path, found in zip(paths, _measure(request, offline), strict=True)
+    ]
 
 
 def _measure(request: dict, offline: bool) -> list[dict]:

@@ -15,13 +15,19 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tooln1.data.lengths import percentile
+
 _BATCH = 500
+RANKS = (50, 95, 99)
 
 
 def measure(
     model_path: str, files: list[str], limit: int, chat_template_kwargs: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """For every file {"rows", "longest", "too_long", "refused", "refusal"}, or {"error": one sentence}."""
+    """For every file {"rows", "longest", "mean", "percentiles", "too_long", "refused", "refusal"}.
+
+    Or {"error": one sentence}.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -37,7 +43,8 @@ def measure(
 
 
 def _measure_file(tokenizer: Any, path: str, limit: int, options: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"rows": 0, "longest": 0, "too_long": [], "refused": [], "refusal": ""}
+    found: dict[str, Any] = {"rows": 0, "too_long": [], "refused": [], "refusal": ""}
+    every: list[int] = []
     for prompts in _prompts(path):
         numbers, texts = [], []
         for number, prompt in enumerate(prompts, start=found["rows"]):
@@ -51,8 +58,12 @@ def _measure_file(tokenizer: Any, path: str, limit: int, options: dict[str, Any]
             texts.append(text)
         lengths = _count(tokenizer, texts)
         found["too_long"] += [number for number, length in zip(numbers, lengths, strict=True) if length > limit]
-        found["longest"] = max([found["longest"], *lengths])
         found["rows"] += len(prompts)
+        every += lengths
+    every.sort()
+    found["longest"] = every[-1] if every else 0
+    found["mean"] = sum(every) / max(len(every), 1)
+    found["percentiles"] = {rank: percentile(every, rank) for rank in RANKS if every}
     return found
 
 

@@ -46,6 +46,16 @@ def check_model(model_path: str | Path, length: int, *, offline: bool = False) -
     return f"{model_path}: not a folder here; it is taken from the Hugging Face hub, downloaded if the cache lacks it"
 
 
+def model_config(model_path: str | Path, *, offline: bool = False) -> dict[str, Any]:
+    """What the config.json of a model folder, or of a model of the hub, says.
+
+    Raises:
+        DataError: if there is none, or it is broken.
+    """
+    folder = Path(model_path)
+    return _read_config((folder if folder.is_dir() else _fetch_config(str(model_path), offline)) / "config.json")
+
+
 def _fetch_config(name: str, offline: bool) -> Path:
     """The folder of the hub's cache that holds the model's config.json."""
     from huggingface_hub import HfApi, hf_hub_download
@@ -79,7 +89,7 @@ def _check_folder(folder: Path, length: int) -> None:
     _check_weights(folder)
 
 
-def _check_config(path: Path, length: int) -> None:
+def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{path.parent}: no config.json; expected a Hugging Face model folder; {_SAVE_AGAIN}")
     try:
@@ -88,7 +98,11 @@ def _check_config(path: Path, length: int) -> None:
         raise DataError(f"{path}: not readable as JSON ({error}); {_SAVE_AGAIN}") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise DataError(f'{path}: expected a JSON object with "model_type"; {_SAVE_AGAIN}')
-    positions = _positions(config)
+    return config
+
+
+def _check_config(path: Path, length: int) -> None:
+    positions = _positions(_read_config(path))
     if positions is not None and positions < length:
         raise DataError(
             f"{path}: max_position_embeddings is {positions:g}, fewer than the {length} tokens of the longest prompt "

@@ -79,6 +79,8 @@ def run_stage(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environment),
+            # What is sent to the whole process group, by Ctrl-C or a batch system, is the driver's to handle.
+            start_new_session=True,
             preexec_fn=lambda: die_with(driver),
         )
         while child.poll() is None:

@@ -13,12 +13,12 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
-
 from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.platforms.cpu.environment import cpu_environment
 from tooln1.preflight import (
     RunLock,
@@ -30,10 +30,14 @@ from tooln1.preflight import (
     stop_left_over_processes,
 )
 from tooln1.tiny import stages
-from tooln1.tiny.metrics import REWARD, STEP_SECONDS, read_jsonl, validation_steps
+from tooln1.tiny.metrics import REWARD, validation_steps
 from tooln1.tiny.process import MemoryWatch, StageError, run_stage
 from tooln1.tiny.stages import Run
 from tooln1.tiny.summary import print_summary, summarize, write_summary
+from tooln1.train import record
+from tooln1.train.checkpoints import choose
+from tooln1.train.compose import compose
+from tooln1.train.progress import all_of, follow, progress_bar
 
 # Measured on two cores: GRPO's processes together use 4.1 GB; data, checkpoints and logs take less than a GB.
 MEMORY_GB, DISK_GB, SHARED_MEMORY_GB = 6.0, 2.0, 0.4
@@ -71,8 +75,8 @@ def prepare(run: Run, environment: dict[str, str], clock: Clock) -> None:
         metrics.parent.mkdir(parents=True, exist_ok=True)
         metrics.unlink(missing_ok=True)
         sft = environment | stages.sft_environment() | {"VERL_FILE_LOGGER_PATH": str(metrics)}
-        with _progress("warm start", _sft_steps(run), "loss") as bar:
-            watch = _follow(metrics, bar, "train/loss", clock)
+        with progress_bar("warm start", _sft_steps(run), "loss") as bar:
+            watch = all_of(clock.tick, follow(metrics, bar, "train/loss"))
             run_stage(stages.sft_command(run), sft, run.logs / "warm_start.log", watch)
         stages.keep_warm_start(run)
     elif run.is_tiny_world is False and run.train_file is None and not run.train.exists():
@@ -100,13 +104,13 @@ def train(run: Run, environment: dict[str, str], clock: Clock) -> None:
     else:
         command = stages.grpo_command(run, val_before_train=0 not in validation_steps(run.validation))
     started = time.monotonic()
-    with _progress("GRPO", total, "reward", done) as bar:
+    with progress_bar("GRPO", total, "reward", done) as bar:
 
         def first_step() -> None:
             if "seconds_to_first_step" not in clock.values:
                 clock.tick(seconds_to_first_step=time.monotonic() - started)
 
-        watch = _follow(attempt, bar, REWARD, clock, first_step)
+        watch = all_of(clock.tick, follow(attempt, bar, REWARD, first_step))
         run_stage(command, environment | {"VERL_FILE_LOGGER_PATH": str(attempt)}, run.logs / "grpo.log", watch)
     stop_left_over_processes(run.folder)
 
@@ -154,9 +158,9 @@ def check_own_files(run: Run) -> None:
 
 
 def execute(run: Run) -> None:
-    """All stages in order. Raises DataError and StageError."""
+    """All stages in order. Raises UserError and StageError."""
     with RunLock(run.folder):
-        stages.refuse_another_run(run)
+        record.refuse_another(run.folder, run.made_of)
         stop_left_over_processes(run.folder)
         environment, clock = cpu_environment(run.folder), Clock(run.folder / "clock.json")
         memory = MemoryWatch(clock.values.get("peak_memory_gb", 0.0))
@@ -166,17 +170,43 @@ def execute(run: Run) -> None:
                 if run.is_tiny_world:
                     _check_before_building(run)
                 # Only now: a mistyped path would bind the folder to a model or file that does not exist.
-                stages.remember(run)
-                prepare(run, environment, clock)
-                check(run)
-                train(run, environment, clock)
-                finish(run, environment, clock)
+                record.remember(run.folder, run.made_of)
+                with _recorded(run):
+                    prepare(run, environment, clock)
+                    check(run)
+                    for note in choose(run.checkpoints).notes:
+                        _say(note)
+                    train(run, environment, clock)
+                    finish(run, environment, clock)
         finally:
             clock.tick(peak_memory_gb=memory.peak_gb)
             stop_left_over_processes(run.folder)
         summary = summarize(run, clock.values)
         write_summary(run.folder / "summary.json", summary)
+        _report(run)
         print_summary(run, summary)
+
+
+@contextmanager
+def _recorded(run: Run) -> Iterator[None]:
+    """Notes in run.json with which versions, on what machine, from when to when, and how it ended."""
+    record.begin(run.folder, run.made_of, {"command": record.command_line(), "overrides": list(run.overrides)})
+    outcome = "stopped"
+    try:
+        yield
+        outcome = "finished"
+    finally:
+        record.end(run.folder, outcome)
+
+
+def _report(run: Run) -> None:
+    """The HTML page; a run that has trained does not fail for it."""
+    from tooln1.report import make_report
+
+    try:
+        make_report([run.folder], run.folder / "report.html")
+    except Exception as error:  # whatever is wrong with the page, the run is done
+        _say(f"no report: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def _check_before_building(run: Run) -> None:
@@ -189,40 +219,8 @@ def _check_before_building(run: Run) -> None:
     check_memory(MEMORY_GB)
 
 
-def _progress(name: str, total: int, value: str, initial: int = 0) -> tqdm:
-    # Without a terminal every refresh is a line of its own.
-    interval = 0.5 if sys.stderr.isatty() else 10
-    layout = "{desc}: step {n_fmt}/{total_fmt}{postfix} [{elapsed} passed, {remaining} left]"
-    return tqdm(total=total, initial=initial, desc=name, bar_format=layout, mininterval=interval, postfix=f"{value} -")
-
-
-def _follow(
-    path: Path, bar: tqdm, key: str, clock: Clock, on_first: Callable[[], None] = lambda: None
-) -> Callable[[], None]:
-    """A function that brings ``bar`` up to date with verl's metrics file whenever it is called."""
-    seen = 0
-
-    def watch() -> None:
-        nonlocal seen
-        clock.tick()
-        if not path.exists() or path.stat().st_size == seen:
-            return
-        seen = path.stat().st_size
-        steps = [record for record in read_jsonl(path) if key in record["data"]]
-        if not steps:
-            return
-        on_first()
-        name = bar.postfix.split()[0] if bar.postfix else key
-        seconds = steps[-1]["data"].get(STEP_SECONDS)
-        pace = f", {seconds:.1f} s a step" if seconds else ""
-        bar.set_postfix_str(f"{name} {steps[-1]['data'][key]:.2f}{pace}", refresh=False)
-        bar.update(steps[-1]["step"] - bar.n)
-
-    return watch
-
-
 def _sft_steps(run: Run) -> int:
-    batch = stages.compose_config(stages.SFT, ()).data.train_batch_size
+    batch = compose(stages.SFT, ()).data.train_batch_size
     return json.loads((run.folder / "world" / "stats.json").read_text())["sft"] // batch
 
 
@@ -240,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         execute(_run_from_environment(arguments.overrides))
-    except DataError as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     except StageError as error:

@@ -3,27 +3,22 @@
 A stage that is complete is not repeated: what it made stands in the run folder, written whole or not at all.
 """
 
-import json
 import os
-import re
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from tooln1.data.errors import DataError
+from tooln1.export.merge import merger_command
+from tooln1.train.checkpoints import folder_of, tracked_step
+from tooln1.train.compose import CONFIGS, compose, quote
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = ROOT / "recipe" / "tool_n1" / "config"
 GRPO, SFT = "tool_n1_grpo_cpu", "tool_n1_sft_cpu"
 
 
@@ -60,6 +55,15 @@ class Run:
         return self.folder / "merged"
 
     @property
+    def made_of(self) -> dict[str, object]:
+        """What the run's folder is bound to."""
+        return {
+            "seed": self.seed,
+            "model_path": self.model_path,
+            "train_file": str(self.train_file) if self.train_file else None,
+        }
+
+    @property
     def is_tiny_world(self) -> bool:
         """Whether the model is the tiny one, warm-started here."""
         return self.model_path is None
@@ -84,50 +88,32 @@ class Run:
     @cached_property
     def max_model_len(self) -> int:
         """The longest sequence, prompt and response together; Hydra's YAML cannot add them up."""
-        config = compose_config(GRPO, self.overrides)
+        config = compose(GRPO, self.overrides)
         return whole_number(config, "data.max_prompt_length") + whole_number(config, "data.max_response_length")
 
     @cached_property
     def config(self) -> DictConfig:
-        """verl's configuration as the GRPO stage will compose it. Raises DataError for an override that it refuses."""
-        return compose_config(GRPO, self.grpo_overrides)
+        """verl's configuration as the GRPO stage will compose it. Raises UserError for an override that it refuses."""
+        return compose(GRPO, self.grpo_overrides)
 
     @property
     def grpo_overrides(self) -> list[str]:
         """What the run sets beside the YAML; the user's own settings come last."""
         return [
-            f"data.train_files={_quote(self.train)}",
-            f"data.val_files={_quote(self.val)}",
+            f"data.train_files={quote(self.train)}",
+            f"data.val_files={quote(self.val)}",
             f"data.seed={self.seed}",
-            f"actor_rollout_ref.model.path={_quote(self.start_model)}",
+            f"actor_rollout_ref.model.path={quote(self.start_model)}",
             f"actor_rollout_ref.actor.fsdp_config.seed={self.seed}",
             f"actor_rollout_ref.actor.data_loader_seed={self.seed}",
             f"actor_rollout_ref.rollout.seed={self.seed}",
             f"actor_rollout_ref.rollout.max_model_len={self.max_model_len}",
-            f"trainer.default_local_dir={_quote(self.checkpoints)}",
-            f"trainer.validation_data_dir={_quote(self.validation)}",
-            f"trainer.rollout_data_dir={_quote(self.folder / 'rollouts')}",
-            f"hydra.run.dir={_quote(self.folder / 'hydra')}",
+            f"trainer.default_local_dir={quote(self.checkpoints)}",
+            f"trainer.validation_data_dir={quote(self.validation)}",
+            f"trainer.rollout_data_dir={quote(self.folder / 'rollouts')}",
+            f"hydra.run.dir={quote(self.folder / 'hydra')}",
             *self.overrides,
         ]
-
-
-def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
-    """A configuration of recipe/tool_n1/config, over verl's own files.
-
-    Raises:
-        DataError: an override that Hydra or OmegaConf refuses, on one line.
-    """
-    # verl's files are found by path: asking Hydra for the package would import it, and torch.
-    verl = Path(next(iter(find_spec("verl").submodule_search_locations)))
-    search = f"hydra.searchpath=[file://{verl / 'trainer' / 'config'}]"
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base=None):
-            return compose(name, [search, *overrides])
-    except (HydraException, OmegaConfBaseException) as error:
-        # Of a text that is no override at all Hydra's message shows only the character where reading ended.
-        named = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
-        raise DataError(f"settings: {named}{' '.join(str(error).split())}") from None
 
 
 def whole_number(config: DictConfig, key: str) -> int:
@@ -136,13 +122,6 @@ def whole_number(config: DictConfig, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise DataError(f"{key}={value}: expected a whole number, 1 or more")
     return value
-
-
-def _quote(value: object) -> str:
-    """``value`` as Hydra's grammar and OmegaConf's interpolation read it back, whatever it holds."""
-    # A backslash is an escape only in front of a quote or an interpolation; anywhere else two would be read as two.
-    literal = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", str(value))
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), literal) + "'"
 
 
 def model_command(run: Run) -> list[str]:
@@ -162,12 +141,12 @@ def sft_command(run: Run) -> list[str]:
     return [
         *(sys.executable, "-m", "verl.trainer.sft_trainer"),
         *("--config-path", str(CONFIGS), "--config-name", SFT),
-        f"data.train_files={_quote(run.folder / 'world' / 'sft.parquet')}",
-        f"model.path={_quote(run.folder / 'model')}",
-        f"trainer.default_local_dir={_quote(run.folder / 'sft')}",
+        f"data.train_files={quote(run.folder / 'world' / 'sft.parquet')}",
+        f"model.path={quote(run.folder / 'model')}",
+        f"trainer.default_local_dir={quote(run.folder / 'sft')}",
         f"trainer.seed={run.seed}",
         f"engine.seed={run.seed}",
-        f"hydra.run.dir={_quote(run.folder / 'hydra')}",
+        f"hydra.run.dir={quote(run.folder / 'hydra')}",
     ]
 
 
@@ -203,20 +182,14 @@ def validation_command(run: Run) -> list[str]:
 
 def latest_checkpoint(run: Run) -> Path | None:
     """The checkpoint that verl resumes from: the one its tracker file names, if it is there."""
-    tracker = run.checkpoints / "latest_checkpointed_iteration.txt"
-    if not tracker.exists() or not tracker.read_text().strip().isdigit():
-        return None
-    folder = run.checkpoints / f"global_step_{tracker.read_text().strip()}"
-    return folder if folder.is_dir() else None
+    step = tracked_step(run.checkpoints)
+    folder = None if step is None else folder_of(run.checkpoints, step)
+    return folder if folder and folder.is_dir() else None
 
 
 def merge_command(run: Run, target: Path) -> list[str]:
     """Turns the last checkpoint's shards into a Hugging Face folder with verl's merger."""
-    actor = latest_checkpoint(run) / "actor"
-    return [
-        *(sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"),
-        *("--local_dir", str(actor), "--target_dir", str(target)),
-    ]
+    return merger_command(latest_checkpoint(run), target)
 
 
 def generate_command(run: Run) -> list[str]:
@@ -230,34 +203,3 @@ def generate_command(run: Run) -> list[str]:
 
 def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("global_step_"))
-
-
-def refuse_another_run(run: Run) -> None:
-    """Raises DataError, naming what differs and how to mend it, if the folder holds a run made of something else."""
-    path = run.folder / "run.json"
-    if not path.exists():
-        return
-    was = json.loads(path.read_text())
-    for key, value in _made_of(run).items():
-        if was.get(key) != value:
-            raise DataError(
-                f"{run.folder}: holds a run with {key} {was.get(key)}, asked for is {value}; "
-                "choose another folder with RUN_DIR=, or remove this one"
-            )
-
-
-def remember(run: Run) -> None:
-    """Write down what the run is made of. Raises DataError if the folder holds another run."""
-    refuse_another_run(run)
-    path = run.folder / "run.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(_made_of(run), indent=2) + "\n")
-    os.replace(temporary, path)
-
-
-def _made_of(run: Run) -> dict[str, object]:
-    return {
-        "seed": run.seed,
-        "model_path": run.model_path,
-        "train_file": str(run.train_file) if run.train_file else None,
-    }

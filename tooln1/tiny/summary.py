@@ -99,6 +99,7 @@ def print_summary(run: Run, summary: dict[str, Any]) -> None:
         print(f"> {reply['query']}\n{' '.join(reply['reply'].split())[:LONGEST_SHOWN]}\n")
     for name, path in (
         ("figures", run.folder / "summary.json"),
+        ("report", run.folder / "report.html"),
         ("model", run.merged),
         ("checkpoint", summary["checkpoint"]),
         ("rollouts", run.folder / "rollouts"),

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Table 3 of the paper, No-Reason SFT: supervised fine-tuning on the calls alone, 100% of the data.
+#
+#   bash examples/prepare_data.sh sft-no-reason
+#   bash examples/ablations/table3_no_reason_sft.sh [HYDRA_OVERRIDES]
+#
+# Model:    Qwen/Qwen2.5-7B-Instruct
+# Hardware: 8 GPUs of 80 GB, 200 GB of host memory, 100 GB of disk
+# Memory:   35 GB a GPU (15 GB of weights, gradients and optimizer, the rest activations)
+# Time:     about 10 minutes on H100s (estimated: docs/reproduce.md says how)
+# The paper's own SFT trained adapters with another program; docs/reproduce.md says what differs.
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"
+
+use Qwen/Qwen2.5-7B-Instruct sft-no-reason table3_no_reason_sft
+exec tooln1 train tool_n1_sft trainer.experiment_name=table3_no_reason_sft trainer.total_epochs=3 "$@"

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Table 4 of the paper: the same GRPO with each of the four rewards, one after the other.
+#
+#   bash examples/prepare_data.sh about-21k
+#   bash examples/ablations/table4_rewards.sh [HYDRA_OVERRIDES]
+#
+# Rewards:  partial_reason, partial_reason_name, binary_no_reason, binary (docs/reward.md); VARIANTS="…" for some
+# Model:    Qwen/Qwen2.5-7B-Instruct
+# Hardware: 8 GPUs of 80 GB, as examples/run_qwen7b_grpo.sh
+# Time:     about 9 hours each on H100s (estimated: docs/reproduce.md says how)
+# Every run logs its own score, which trains, and acc, the binary reward, by which the four are compared.
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"
+
+read -ra variants <<<"${VARIANTS:-partial_reason partial_reason_name binary_no_reason binary}"
+for variant in "${variants[@]}"; do
+  (
+    use Qwen/Qwen2.5-7B-Instruct about-21k table4
+    RUN_DIR="$RUN_DIR/$variant"
+    tooln1 train tool_n1_grpo trainer.experiment_name="table4_$variant" \
+      ++reward.custom_reward_function.reward_kwargs.variant="$variant" "$@"
+  )
+done

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Makes the data of one experiment: data/NAME/{train,test}.parquet. What is there already is kept.
+#
+#   bash examples/prepare_data.sh NAME
+#
+# NAME: about-21k, full, xlam-only, toolace-only, toolace-single, single-turn-5518 (docs/data.md has the rules), halves,
+#       sft-no-reason, sft-reason, sft-reason-half
+# Cost: minutes and 2 GB. ToolACE and xLAM come from the Hugging Face hub (xLAM asks to accept its terms and log in), or
+#       from TOOLACE_INPUT=FILE and XLAM_INPUT=FILE. sft-reason and its half need data/distilled/replies.jsonl, which
+#       data_prep/distill.py writes.
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+(($# == 1)) || fail "expected one argument, the name of the data; got $#"
+data="${DATA_DIR:-$root/data}"
+
+# make NAME SCRIPT ARGUMENTS: runs a script of data_prep/, unless its output is there.
+make() {
+  [[ -f "$data/$1/train.parquet" ]] || python "$root/data_prep/$2.py" --output "$data/$1" "${@:3}"
+}
+sources() {
+  make toolace toolace ${TOOLACE_INPUT:+--input "$TOOLACE_INPUT"}
+  make xlam xlam ${XLAM_INPUT:+--input "$XLAM_INPUT"}
+}
+mix() { sources && make "$1" mix --input "$data/toolace" "$data/xlam" "${@:2}"; }
+single_turn() { mix single-turn-5518 --preset single-turn-5518; }
+# Two halves with no conversation in common; the held-out rows stay with the whole.
+halves() { single_turn && make halves mix --input "$data/single-turn-5518/train.parquet" --test-size 0.5; }
+calls_alone() { make "$1" sft --input "$2" --template "$root/tooln1/templates/direct.txt"; }
+reasons() { make "$1" sft --input "$2" --replies "$data/distilled/replies.jsonl"; }
+
+case "$1" in
+  about-21k | full | xlam-only | toolace-only) mix "$1" --preset "$1" ;;
+  toolace-single) mix "$1" --counts toolace_single_turn=all ;;
+  single-turn-5518) single_turn ;;
+  halves) halves ;;
+  sft-no-reason) single_turn && calls_alone "$1" "$data/single-turn-5518" ;;
+  sft-reason) single_turn && reasons "$1" "$data/single-turn-5518" ;;
+  sft-reason-half) halves && reasons "$1" "$data/halves/train.parquet" ;;
+  *) fail "$1: unknown; expected one of the names in ${BASH_SOURCE[0]}" ;;
+esac

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# The paper's other backbones: GRPO on LLaMA-3-8B-Instruct and LLaMA-3.1-8B-Instruct, one after the other.
+#
+#   bash examples/prepare_data.sh about-21k
+#   bash examples/run_llama_grpo.sh [HYDRA_OVERRIDES]
+#
+# Models:   meta-llama/Meta-Llama-3-8B-Instruct and Llama-3.1-8B-Instruct (gated: accept the terms, log in to the hub);
+#           VERSIONS=3.1 for one of them
+# Hardware: 8 GPUs of 80 GB, 300 GB of host memory, 400 GB of disk
+# Memory:   64 GB a GPU while generating
+# Time:     about 9 hours each on H100s (estimated: docs/reproduce.md says how)
+# LLaMA 3 reads 8,192 tokens at most, so both get replies of at most 4,096. The chat template is the checkpoint's own.
+# The reply's tags are no tokens of LLaMA's, only text, and the reward reads the decoded reply without end markers.
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+read -ra versions <<<"${VERSIONS:-3 3.1}"
+for version in "${versions[@]}"; do
+  (
+    case "$version" in
+      3) model=meta-llama/Meta-Llama-3-8B-Instruct ;;
+      3.1) model=meta-llama/Llama-3.1-8B-Instruct ;;
+      *) fail "VERSIONS=$version: expected 3 or 3.1" ;;
+    esac
+    use "$model" about-21k llama_grpo
+    RUN_DIR="$RUN_DIR/$version"
+    tooln1 train tool_n1_grpo trainer.experiment_name="llama${version}_grpo" context=8k "$@"
+  )
+done

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Tool-N1-7B with adapters (LoRA, rank 32), on two GPUs of 24 GB.
+#
+#   bash examples/prepare_data.sh about-21k
+#   bash examples/run_qwen7b_lora_2x24gb.sh [HYDRA_OVERRIDES]
+#
+# Model:    Qwen/Qwen2.5-7B-Instruct (MODEL_PATH=… for another one, or a local folder)
+# Hardware: 2 GPUs of 24 GB, such as RTX 4090, 64 GB of host memory, 100 GB of disk
+# Memory:   15 GB a GPU while generating; 15 GB while training (8 GB of frozen weights, the rest activations)
+# Time:     about 6 days on RTX 4090s: 145 steps of an hour (both estimated: docs/reproduce.md says how). A smaller
+#           batch shows sooner whether it learns: data.train_batch_size=128.
+# Switches: DRY_RUN=1 prints the settings; ENGINE=sglang, PAPER=1, PLATFORM=cpu, LOGGERS=… (examples/common.sh)
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+use Qwen/Qwen2.5-7B-Instruct about-21k qwen7b_lora_2x24gb
+exec tooln1 train tool_n1_grpo trainer.experiment_name=qwen7b_lora_2x24gb \
+  strategy=fsdp2 lora=rank32 offload=actor platform=2x24gb "$@"

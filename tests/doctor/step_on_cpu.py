@@ -1,0 +1,55 @@
+"""One update of a small model on the CPU, in a process of its own: prints the bytes that its memory grew by.
+
+python step_on_cpu.py SEQUENCES LENGTH
+"""
+
+import json
+import sys
+
+import psutil
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tooln1.platforms.cpu.attention import NAME
+
+CONFIG = {
+    "model_type": "qwen2",
+    "hidden_size": 256,
+    "intermediate_size": 704,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 2000,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": True,
+}
+
+
+def main(sequences: int, length: int) -> None:
+    torch.set_num_threads(1)
+    config = AutoConfig.for_model(**CONFIG)
+    config._attn_implementation = NAME
+
+    def step(model, optimizer, count):
+        positions = torch.arange(length).repeat(count)[None]
+        logits = model(torch.zeros_like(positions), position_ids=positions, use_cache=False).logits[0]
+        loss = torch.log_softmax(logits, dim=-1)[:, 0].sum()
+        del logits
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    # What torch itself takes for its first step of all is no part of the estimate.
+    small = AutoModelForCausalLM.from_config(config)
+    step(small, torch.optim.AdamW(small.parameters()), 1)
+    del small
+    before = psutil.Process().memory_info().rss
+    model = AutoModelForCausalLM.from_config(config)
+    step(model, torch.optim.AdamW(model.parameters()), sequences)
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    print(json.dumps({"grown": peak - before}))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,225 @@
+"""ACEBench: reading its data, and its rules, corner by corner."""
+
+import json
+
+import pytest
+from oracle import say, say_damaged, say_prose
+
+from tooln1.data.errors import DataError
+from tooln1.eval.acebench import KINDS, AceBench
+from tooln1.eval.acebench_rules import judge_calls
+from tooln1.eval.cases import EXTRA, MISSING, TYPE, VALUE, WRONG_TOOL
+from tooln1.eval.reply import read_reply
+
+STRINGS = {"type": "array", "items": {"type": "string"}}
+OBJECTS = {"type": "array", "items": {"type": "object"}}
+
+
+def judge(value, expected, schema):
+    """The verdict on one required argument of one call."""
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"a": schema}, "required": ["a"]}}
+    return judge_calls([{"name": "f", "arguments": {"a": value}}], {"f": {"a": expected}}, [tool])
+
+
+# (declared, reference, value, the error or "" where it is right)
+VALUES = [
+    # A text is right if it contains the reference, whatever its case, spaces and the punctuation , . / - _ * ^.
+    ("string", "Los Angeles", "Los Angeles", ""),
+    ("string", "Los Angeles", "los-angeles, California", ""),
+    ("string", "Los Angeles, California", "Los Angeles", VALUE),
+    ("string", "it's", 'it"s', ""),
+    ("string", "a;b", "ab", VALUE),  # no other punctuation is free
+    ("string", "", "anything", ""),
+    ("string", "5", 5, TYPE),
+    ("string", "true", "true", TYPE),  # the checker reads the text as a boolean
+    # Whole numbers, decimal ones and booleans are not compared at all, only their types.
+    ("integer", 5, 6, ""),
+    ("integer", 5, "5", TYPE),
+    ("integer", 5, 5.0, ""),  # 5 == 5.0
+    ("integer", 5, True, TYPE),
+    ("number", 5, 7, ""),
+    ("number", 5.5, 7.5, ""),
+    ("number", 5.5, 5, ""),  # a declared number is an integer
+    ("float", 5.5, 5, ""),
+    ("boolean", True, False, ""),
+    ("boolean", True, "false", ""),
+    ("boolean", True, "yes", TYPE),
+    ("boolean", True, 1, ""),  # 1 == True
+    # Where the reference has another type than declared, its type is enough.
+    ("string", 5, 6, ""),
+    ("string", 5, "x", ""),
+    ("array", "one", "two", ""),
+    # Lists of texts: standardised one by one, order and number count.
+    (STRINGS, ["Red wine", "Beer"], ["red-wine", "beer"], ""),
+    (STRINGS, ["Red wine", "Beer"], ["Beer", "Red wine"], VALUE),
+    (STRINGS, ["Red wine", "Beer"], ["Red wine"], VALUE),
+    (STRINGS, ["wine"], ["red wine"], VALUE),  # no containment here
+    (STRINGS, ["wine"], "wine", TYPE),
+    (STRINGS, [], ["anything"], ""),  # an empty reference is passed by its type
+    (STRINGS, ["5"], [5], VALUE),  # the items' type is not compared
+    # Objects: the same keys; inside, everything is compared as text, by containment.
+    ("object", {"city": "Paris", "n": 5}, {"n": 5, "city": "paris, France"}, ""),
+    ("object", {"n": 5}, {"n": "5"}, ""),
+    ("object", {"n": 5}, {"n": 50}, ""),
+    ("object", {"n": 5}, {"n": 6}, VALUE),
+    ("object", {"on": True}, {"on": "true"}, ""),
+    ("object", {"on": True}, {"on": False}, VALUE),
+    ("object", {"n": 5}, {"n": 5, "m": 6}, VALUE),
+    ("object", {"n": 5, "m": 6}, {"n": 5}, VALUE),
+    ("object", {"n": 5}, {"m": 5}, VALUE),
+    ("object", {"n": 5}, [5], TYPE),
+    ("object", {"in": {"city": "Paris"}}, {"in": {"city": "PARIS"}}, ""),
+    ("object", {"in": {"city": "Paris"}}, {"in": "Paris"}, VALUE),
+    ("object", {"list": ["time savings", "x"]}, {"list": ["time savings", "x"]}, ""),
+    ("object", {"list": ["time savings", "x"]}, {"list": ["Time savings", "x"]}, VALUE),  # lists inside: as written
+    ("object", {"list": ["x"]}, {"list": ["x", "y"]}, VALUE),
+    # Lists of objects: one by one in order.
+    (OBJECTS, [{"n": 1}, {"n": 2}], [{"n": 1}, {"n": 2}], ""),
+    (OBJECTS, [{"n": 1}, {"n": 2}], [{"n": 2}, {"n": 1}], VALUE),
+    (OBJECTS, [{"n": 1}], [{"n": 1}, {"n": 1}], VALUE),
+    (OBJECTS, [{"n": 1}], [1], VALUE),
+    # Whatever a model writes gets a verdict.
+    ("string", "a", None, TYPE),
+    ("object", {"a": {"b": 1}}, {"a": None}, VALUE),
+    (OBJECTS, [{"n": 1}], [[{"n": 1}]], VALUE),
+    ("enum", "a", "b", ""),  # a type that the checker knows nothing to compare for
+]
+
+
+@pytest.mark.parametrize("declared, expected, value, error", VALUES)
+def test_values(declared, expected, value, error):
+    schema = declared if isinstance(declared, dict) else {"type": declared}
+    assert judge(value, expected, schema).error == error
+
+
+TOOLS = [
+    {
+        "name": "book",
+        "parameters": {"properties": {"city": {"type": "string"}, "note": {"type": "string"}}, "required": ["city"]},
+    },
+    {"name": "now", "parameters": {}},
+    {"name": "reset", "parameters": {"properties": {}, "required": []}},
+]
+PARIS, ROME = ({"name": "book", "arguments": {"city": city}} for city in ("Paris", "Rome"))
+NOW = {"name": "now", "arguments": {}}
+
+
+@pytest.mark.parametrize(
+    "calls, answer, error",
+    [
+        ([PARIS], {"book": {"city": "Paris"}}, ""),
+        # The order of parallel calls is free; a tool called twice is numbered in the answer.
+        ([ROME, PARIS], {"book_1": {"city": "Paris"}, "book_2": {"city": "Rome"}}, ""),
+        ([NOW, PARIS], {"book": {"city": "Paris"}, "now": {}}, ""),
+        ([PARIS, PARIS], {"book_1": {"city": "Paris"}, "book_2": {"city": "Rome"}}, VALUE),
+        # Calls are not paired one to one: one call may answer for two references.
+        ([ROME, PARIS], {"book_1": {"city": "Rome"}, "book_2": {"city": "Rome"}}, ""),
+        ([PARIS], {"book_1": {"city": "Paris"}, "book_2": {"city": "Rome"}}, WRONG_TOOL),
+        ([PARIS, ROME], {"book": {"city": "Paris"}}, WRONG_TOOL),
+        ([], {"book": {"city": "Paris"}}, WRONG_TOOL),
+        ([NOW], {"book": {"city": "Paris"}}, WRONG_TOOL),
+        # Optional arguments of the reference may be left out; what it does not have may not be given.
+        ([PARIS], {"book": {"city": "Paris", "note": "by train"}}, ""),
+        ([{"name": "book", "arguments": {"city": "Paris", "note": "x"}}], {"book": {"city": "Paris"}}, EXTRA),
+        ([{"name": "book", "arguments": {"city": "Paris", "when": "x"}}], {"book": {"city": "Paris"}}, EXTRA),
+        ([{"name": "book", "arguments": {"note": "x"}}], {"book": {"city": "Paris", "note": "x"}}, MISSING),
+        ([{"name": "book", "arguments": {}}], {"book": {"city": "Paris"}}, MISSING),
+        # Tools without parameters.
+        ([NOW], {"now": {}}, ""),
+        ([{"name": "now", "arguments": {"a": 1}}], {"now": {}}, EXTRA),
+        ([{"name": "reset", "arguments": {"a": 1}}], {"reset": {}}, ""),  # nothing declared, nothing expected
+        ([{"name": "unknown", "arguments": {}}], {"book": {"city": "Paris"}}, WRONG_TOOL),
+    ],
+)
+def test_calls(calls, answer, error):
+    assert judge_calls(calls, answer, TOOLS).error == error
+
+
+@pytest.fixture(scope="module")
+def benchmark(data):
+    return AceBench(data)
+
+
+def test_every_case_of_the_samples_is_read(benchmark):
+    assert len(benchmark.cases) == 500
+    assert {case.category for case in benchmark.cases} == {f"en_{kind}" for kind in KINDS}
+    for case in benchmark.cases:
+        assert case.messages[0]["content"].startswith(("The current time is", "You serve"))
+        assert case.messages[-1]["role"] == "user"
+
+
+def test_every_reference_is_right_and_damaged_calls_and_prose_are_not(benchmark):
+    assert benchmark.impossible() == {}
+    for reply, right in ((say, 500), (say_damaged, 0), (say_prose, 0)):
+        verdicts = benchmark.judge({case.id: read_reply(reply(case)) for case in benchmark.cases})
+        assert sum(verdict.correct for verdict in verdicts.values()) == right
+
+
+def test_groups_are_plain_means_by_language():
+    bare = AceBench.__new__(AceBench)
+    accuracy = {f"en_{kind}": 1.0 for kind in KINDS} | {"en_atom_bool": 0.4, "en_single_turn_single_function": 0.5}
+    groups = bare.groups(accuracy)
+    assert groups == pytest.approx({"en_atom": 0.9, "en_single_turn": 0.75, "accuracy": 0.825})
+    assert bare.groups({**accuracy, "en_atom_list": None})["accuracy"] is None
+
+
+def write(folder, language, question, answer):
+    for kind in KINDS:
+        base = folder / f"data_{language}"
+        (base / "possible_answer").mkdir(parents=True, exist_ok=True)
+        name = f"data_normal_{kind}.json"
+        (base / name).write_text(json.dumps({"id": f"{kind}_0", **question}, ensure_ascii=False) + "\n")
+        (base / "possible_answer" / name).write_text(json.dumps({"id": f"{kind}_0", **answer}, ensure_ascii=False))
+
+
+QUESTION = {
+    "question": 'user: 巴黎的天气\nsystem: [weather(city="巴黎")]\nuser: 罗马: 呢？\n好的\nsystem: 哪天?\nuser: 今天\n',
+    "function": [
+        {"name": "weather", "parameters": {"properties": {"city": {"type": "string"}}, "required": ["city"]}},
+        {"name": "other", "arguments": {"type": "object", "properties": {"x": {"type": "string"}}}},
+    ],
+    "time": "今天是2024年11月14日，星期四。",
+}
+
+
+def test_chinese_cases_and_several_answers(tmp_path):
+    write(tmp_path, "zh", QUESTION, {"ground_truth": [{"weather": {"city": "罗马"}}, {"weather": {"city": "Rome"}}]})
+    benchmark = AceBench(tmp_path)
+    case = benchmark.cases[0]
+    assert (case.id, case.category) == ("zh/atom_bool_0", "zh_atom_bool")
+    assert case.messages[0]["content"].startswith("今天是2024年11月14日，星期四。")
+    assert [(message["role"], message["content"]) for message in case.messages[1:]] == [
+        ("user", "巴黎的天气"),
+        ("assistant", '<tool_call>[{"name": "weather", "arguments": {"city": "巴黎"}}]</tool_call>'),
+        ("user", "罗马: 呢？\n好的"),
+        ("assistant", "哪天?"),
+        ("user", "今天"),
+    ]
+    assert '"parameters": {"type": "object", "properties": {"x"' in case.messages[0]["content"]
+    replies = {"罗马": True, "rome": True, "Oslo": False}
+    for city, right in replies.items():
+        reply = f'<think>t</think><tool_call>[{{"name": "weather", "arguments": {{"city": "{city}"}}}}]</tool_call>'
+        assert benchmark.judge({case.id: read_reply(reply)})[case.id].correct == right
+
+
+@pytest.mark.parametrize(
+    "question, answer, message",
+    [
+        (QUESTION, {"ground_truth": "x"}, "line 1: id 'atom_bool_0' has no ground_truth object"),
+        ({**QUESTION, "question": "Hello"}, {"ground_truth": {}}, 'does not start with "user: "'),
+        ({"question": "user: x"}, {"ground_truth": {}}, "line 1: not a question with its tools .*'function'"),
+    ],
+)
+def test_broken_rows_are_named(tmp_path, question, answer, message):
+    write(tmp_path, "en", question, answer)
+    with pytest.raises(DataError, match=message):
+        AceBench(tmp_path)
+
+
+def test_a_missing_file_or_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match="no data_en or data_zh"):
+        AceBench(tmp_path)
+    write(tmp_path, "en", QUESTION, {"ground_truth": {"weather": {"city": "Rome"}}})
+    (tmp_path / "data_en" / "data_normal_atom_list.json").unlink()
+    with pytest.raises(DataError, match=r"data_normal_atom_list\.json: cannot be read"):
+        AceBench(tmp_path)

@@ -1,0 +1,233 @@
+"""API-Bank: reading both forms of its data, and its rules for a call, corner by corner."""
+
+import json
+
+import pytest
+from oracle import say, say_damaged, say_prose
+
+from tooln1.data.errors import DataError
+from tooln1.eval.api_bank import CONTEXT, REQUEST, ApiBank
+from tooln1.eval.api_bank_rules import judge_call
+from tooln1.eval.cases import EXTRA, FORMAT, MISSING, TYPE, VALUE, WRONG_TOOL
+from tooln1.eval.reply import Reading, read_reply
+
+STR, INT, BOOL, LIST = ({"type": kind} for kind in ("str", "int", "bool", "list(str)"))
+TIME = "2023-03-26 14:00:00"
+
+# (tool, argument, declared type, reference's value, value, right?)
+VALUES = [
+    ("GetUserToken", "password", STR, "secret", "secret", True),
+    ("GetUserToken", "password", STR, "secret", "Secret", False),
+    ("GetUserToken", "password", STR, "secret", "secret ", False),
+    # Numbers as text and text as numbers: the benchmark reads every value as text.
+    ("OpenBankAccount", "account", STR, "123456", 123456, True),
+    ("BookHotel", "room_count", INT, "2", 2, True),
+    ("BookHotel", "room_count", INT, "2", "02", True),
+    ("BookHotel", "room_count", INT, "2", "two", False),
+    ("BookHotel", "room_count", INT, "2", 2.5, False),
+    ("BookHotel", "room_count", INT, "2", -2, False),
+    # Only "True" is true.
+    ("TimedSwitch", "on", BOOL, "True", True, True),
+    ("TimedSwitch", "on", BOOL, "True", "true", False),
+    ("TimedSwitch", "on", BOOL, "False", "false", True),
+    # More than half of the words in common, in any order; the case counts for agendas and meetings, not for reminders.
+    ("AddAgenda", "content", STR, "meeting with John", "meeting with John", True),
+    ("AddAgenda", "content", STR, "meeting with John", "with John meeting today", True),
+    ("AddAgenda", "content", STR, "meeting with John", "Meeting With John", False),
+    ("AddReminder", "content", STR, "meeting with John", "Meeting With john", True),
+    ("AddReminder", "content", STR, "call the bank", "call bank", True),
+    ("AddReminder", "content", STR, "call bank", "call her bank soon", False),  # exactly half
+    ("DeleteReminder", "content", STR, "call the bank", "anything", True),
+    # Case and white space around.
+    ("EmergencyKnowledge", "symptom", STR, "shortness of breath", " Shortness of Breath ", True),
+    ("EmergencyKnowledge", "symptom", STR, "shortness of breath", "breath", False),
+    ("QueryStock", "stock_code", STR, "AAPL", "aapl", True),
+    ("ModifyRegistration", "new_appointment_doctor", STR, "Dr. Lee", " Dr. Lee", True),
+    ("ModifyRegistration", "new_appointment_doctor", STR, "Dr. Lee", "dr. lee", False),
+    ("Dictionary", "keyword", STR, "computer science", "Computer_Science", True),
+    ("Calculator", "formula", STR, "(5+6)*3", "(5 + 6) * 3", True),
+    ("Calculator", "formula", STR, "(5+6)*3", "3*(5+6)", False),
+    # Dates: compared as dates where the API reads them, as text where it does not.
+    ("QueryStock", "date", STR, "2023-03-05", "2023-3-5", True),
+    ("QueryStock", "date", STR, "2023-03-05", "March 5, 2023", False),
+    ("QueryStock", "date", STR, "not a date", "not a date", False),
+    ("QueryHealthData", "start_time", STR, TIME, " 2023-3-26 14:00:00", True),
+    ("QueryHealthData", "start_time", STR, TIME, "2023-03-26", False),
+    ("QueryHistoryToday", "date", STR, "03-05", "2023-03-05", True),
+    ("AddAlarm", "time", STR, TIME, "2023-3-26 14:00:00", False),
+    # Lists, in Python's notation as in the data or as JSON.
+    ("AddMeeting", "attendees", LIST, "['John', 'Jane']", ["John", "Jane"], True),
+    ("AddMeeting", "attendees", LIST, "['John', 'Jane']", '["John", "Jane"]', True),
+    ("AddMeeting", "attendees", LIST, "['John', 'Jane']", ["Jane", "John"], False),
+    ("AddMeeting", "attendees", LIST, "['John', 'Jane']", "John, Jane", False),
+    (
+        "RecordHealthData",
+        "health_data",
+        {"type": "list"},
+        "[{'name': 'weight', 'value': '70'}, {'name': 'rate', 'value': '80'}]",
+        [{"name": "rate", "value": 80}, {"name": "weight", "value": 70}],
+        True,
+    ),
+    (
+        "RecordHealthData",
+        "health_data",
+        {"type": "list"},
+        "[{'name': 'weight', 'value': '70'}]",
+        [{"name": "weight"}],
+        False,
+    ),
+    ("RecordHealthData", "health_data", {"type": "list"}, "[{'name': 'weight', 'value': '70'}]", [1, "x", None], False),
+    # Whatever a model writes gets a verdict.
+    ("GetUserToken", "password", STR, "secret", None, False),
+    ("GetUserToken", "password", STR, "secret", {"a": ["b"]}, False),
+    ("AddAgenda", "content", STR, "meeting", "", False),
+    ("QueryStock", "date", STR, "2023-03-05", "-" * 10_000, False),
+    ("AddMeeting", "attendees", LIST, "['John']", "[" * 100_000, False),
+]
+
+
+@pytest.mark.parametrize("tool, argument, schema, expected, value, right", VALUES)
+def test_values(tool, argument, schema, expected, value, right):
+    reference, call = ({"name": tool, "arguments": {argument: one}} for one in (expected, value))
+    verdict = judge_call(call, reference, {argument: schema})
+    assert verdict.correct == right
+    assert right or verdict.error in (VALUE, TYPE)
+
+
+TRANSLATE = {"name": "Translate", "arguments": {"src": "hello", "tgt_lang": "French"}}
+TRANSLATE_DECLARED = {"src": STR, "src_lang": STR, "tgt_lang": STR}
+
+
+@pytest.mark.parametrize(
+    "call, error",
+    [
+        (TRANSLATE, ""),
+        ({"name": "Translate", "arguments": {"tgt_lang": "french", "src": "hello"}}, ""),
+        ({"name": "Translate", "arguments": {"src": "hello", "tgt_lang": "French", "src_lang": "English"}}, ""),
+        ({"name": "translate", "arguments": TRANSLATE["arguments"]}, WRONG_TOOL),
+        ({"name": "Translate", "arguments": {"src": "hello"}}, MISSING),
+        ({"name": "Translate", "arguments": {"src": "hello", "tgt_lang": "French", "tone": "kind"}}, EXTRA),
+        ({"name": "Translate", "arguments": {"src": "bye", "tgt_lang": "French"}}, VALUE),
+        ({"name": "Translate", "arguments": {"src": ["hello"], "tgt_lang": "French"}}, TYPE),
+    ],
+)
+def test_calls(call, error):
+    assert judge_call(call, TRANSLATE, TRANSLATE_DECLARED).error == error
+
+
+@pytest.fixture(scope="module", params=["function_calling", "dialogues"])
+def benchmark(request, data):
+    return ApiBank(data, form=request.param)
+
+
+def test_every_case_of_the_samples_is_read(benchmark):
+    assert len(benchmark.cases) == {"function_calling": 399, "dialogues": 389}[benchmark.version]
+    for case in benchmark.cases:
+        assert case.messages[0]["content"].startswith(CONTEXT)
+        assert case.messages[-1]["role"] in ("user", "tool")
+        assert not any("Generate API Request:" in message["content"] for message in case.messages)
+
+
+def test_the_reference_is_right_unless_the_tool_does_not_declare_its_arguments(benchmark):
+    verdicts = benchmark.judge({case.id: read_reply(say(case)) for case in benchmark.cases})
+    wrong = {name for name, verdict in verdicts.items() if not verdict.correct}
+    assert wrong == benchmark.impossible().keys()
+    switches = [
+        case.id for case in benchmark.cases if case.reference[0]["name"] in ("TimedSwitch", "CancelTimedSwitch")
+    ]
+    assert sorted(wrong) == sorted(switches)  # the data say device_id, the tools name
+    assert set(benchmark.impossible().values()) == {"device_id is not declared"}
+
+
+@pytest.mark.parametrize("reply", [say_damaged, say_prose])
+def test_damaged_calls_and_prose_earn_nothing(benchmark, reply):
+    verdicts = benchmark.judge({case.id: read_reply(reply(case)) for case in benchmark.cases})
+    assert not any(verdict.correct for verdict in verdicts.values())
+
+
+def test_only_one_call_is_right(benchmark):
+    case = benchmark.cases[0]
+    assert benchmark.judge({case.id: Reading(case.reference * 2)})[case.id].error == WRONG_TOOL
+    assert benchmark.judge({case.id: Reading([])})[case.id].error == WRONG_TOOL
+    assert benchmark.judge({case.id: Reading(None, "why")})[case.id].error == FORMAT
+
+
+DIALOGUE = [
+    {"role": "User", "text": "Token, please: Ann, pw"},
+    {"role": "AI", "text": "Of course."},
+    {
+        "role": "API",
+        "api_name": "GetUserToken",
+        "param_dict": {"username": "Ann", "password": "pw"},
+        "result": {"output": {"token": "t"}, "exception": None},
+    },
+    {"role": "AI", "text": "Here it is."},
+]
+SOURCE = """
+class GetUserToken(API):
+    description = 'Get a ' + name()
+    input_parameters = {'username': {'type': 'str'}, 'password': {'type': 'str'}}
+    raise SystemExit("never run")
+"""
+
+
+def write_dialogue(folder, lines):
+    path = folder / "lv1-lv2-samples" / "level-1-given-desc" / "one.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    return path
+
+
+def test_a_dialogue_becomes_turns_and_its_tools_are_read_from_source_that_never_runs(tmp_path):
+    write_dialogue(tmp_path, [*DIALOGUE[:3], DIALOGUE[2]])
+    (tmp_path / "apis").mkdir()
+    (tmp_path / "apis" / "get_user_token.py").write_text(SOURCE)
+    first, second = ApiBank(tmp_path).cases
+    call = '<tool_call>[{"name": "GetUserToken", "arguments": {"username": "Ann", "password": "pw"}}]</tool_call>'
+    assert [(message["role"], message["content"]) for message in first.messages[1:]] == [
+        ("user", "Token, please: Ann, pw"),
+        ("assistant", "Of course."),
+        ("user", REQUEST),
+    ]
+    assert [(message["role"], message["content"]) for message in second.messages[2:]] == [
+        ("assistant", f"Of course.\n{call}"),
+        ("tool", '{"token": "t"}'),
+    ]
+    assert '"name": "GetUserToken"' in first.messages[0]["content"]
+
+
+@pytest.mark.parametrize(
+    "lines, message",
+    [
+        (["{"], r"one\.jsonl: line 1: not JSON"),
+        (["1"], r"one\.jsonl: line 1: expected a JSON object"),
+        ([{"role": "Nobody", "text": ""}], r"one\.jsonl: line 1: not a turn of a dialogue"),
+        ([DIALOGUE[0], {**DIALOGUE[2], "api_name": "Other"}], r"one\.jsonl: Other is described nowhere"),
+        ([{**DIALOGUE[2], "param_dict": None}], r"one\.jsonl: line 1: not a turn of a dialogue"),
+    ],
+)
+def test_broken_dialogues_are_named(tmp_path, lines, message):
+    write_dialogue(tmp_path, lines)
+    (tmp_path / "all_apis.csv").write_text("类名,api_info\nGetUserToken,\"input_parameters = {'username': {}}\"\n")
+    with pytest.raises(DataError, match=message):
+        ApiBank(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("{}", "expected a JSON list"),
+        ("[", "not JSON"),
+        ('[{"query": []}]', r"row 0: not a case of the function-calling form"),
+        ('[{"query": [], "tools": [], "answers": []}]', r"row 0: not a case of the function-calling form"),
+    ],
+)
+def test_broken_function_calling_files_are_named(tmp_path, content, message):
+    (tmp_path / "apibank_l1.json").write_text(content)
+    with pytest.raises(DataError, match=f"apibank_l1.json.*{message}"):
+        ApiBank(tmp_path)
+
+
+def test_a_folder_without_the_data_says_what_it_needs(tmp_path):
+    with pytest.raises(DataError, match=r"no apibank_l1\.json or lv1-lv2-samples"):
+        ApiBank(tmp_path)

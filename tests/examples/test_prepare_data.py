@@ -1,0 +1,76 @@
+"""examples/prepare_data.sh on real rows: what a name makes, that nothing is made twice, that halves share nothing."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from example_scripts import ROOT
+
+from tooln1.data.scan import digest
+from tooln1.prompt import format_reply
+
+SAMPLES = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    if not SAMPLES.is_dir():
+        pytest.skip(f"{SAMPLES} is absent")
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def prepare(run_script, data):
+    def run(name):
+        samples = {"TOOLACE_INPUT": SAMPLES / "toolace_sample.json", "XLAM_INPUT": SAMPLES / "xlam_sample.json"}
+        done = run_script("prepare_data.sh", name, DATA_DIR=data, **samples)
+        assert done.returncode == 0, done.stderr
+        return {side: pq.read_table(data / name / f"{side}.parquet").to_pylist() for side in ("train", "test")}
+
+    return run
+
+
+def conversations(rows):
+    return {tuple(turn["content"] for turn in row["prompt"][:2]) for row in rows}
+
+
+def test_a_mixture_holds_both_sources_and_is_made_once(prepare, data):
+    rows = prepare("about-21k")
+    sources = {row["data_source"] for row in rows["train"]}
+    # The sample has no single-turn conversations of ToolACE.
+    assert sources == {"toolcall/toolace_multi_turn", "toolcall/xlam"}
+    written = (data / "about-21k" / "train.parquet").stat().st_mtime_ns
+    assert prepare("about-21k") == rows
+    assert (data / "about-21k" / "train.parquet").stat().st_mtime_ns == written
+
+
+def test_a_source_alone(prepare):
+    assert {row["data_source"] for row in prepare("xlam-only")["train"]} == {"toolcall/xlam"}
+
+
+def test_the_halves_share_no_conversation_and_leave_the_held_out_rows_alone(prepare):
+    halves, whole = prepare("halves"), prepare("single-turn-5518")
+    first, second = conversations(halves["train"]), conversations(halves["test"])
+    assert first and second and not first & second
+    assert first | second == conversations(whole["train"])
+    assert abs(len(first) - len(second)) <= 2
+
+
+def test_sft_data_have_no_reasoning_or_that_of_the_replies(prepare, data):
+    without = prepare("sft-no-reason")["train"]
+    assert all("<think>" not in turn["content"] for row in without for turn in row["messages"])
+
+    (data / "distilled").mkdir()
+    with open(data / "distilled" / "replies.jsonl", "w") as replies:
+        for row in prepare("halves")["train"]:
+            reply = format_reply(json.loads(row["reward_model"]["ground_truth"]), "It is asked for.")
+            replies.write(json.dumps({"prompt": digest(row["prompt"]).hex(), "reply": reply}) + "\n")
+    reasons = prepare("sft-reason-half")
+    assert all("It is asked for." in row["messages"][-1]["content"] for row in reasons["train"])
+    rows = sum(map(len, reasons.values()))
+    assert rows == len(prepare("halves")["train"])
+
+
+def test_an_unknown_name_is_one_line_and_exit_code_2(run_script):
+    done = run_script("prepare_data.sh", "everything")
+    assert done.returncode == 2 and "everything: unknown" in done.stderr

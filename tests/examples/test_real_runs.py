@@ -1,0 +1,156 @@
+"""Every training script once for real, on the tiny model: one step of GRPO, or a few of SFT, each by `tooln1 train`.
+
+Only the model, the parquet files and the machines (PLATFORM=cpu) are replaced, and the number of steps.
+Half an hour on two cores, so all of it is slow; the quickstart's own run is in tests/e2e.
+"""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from example_scripts import TRAINING
+
+from tooln1.platforms.cpu.environment import cpu_environment
+from tooln1.preflight import stop_left_over_processes
+from tooln1.reward_score.toolcall import compute_score
+from tooln1.tiny.metrics import REWARD, read_jsonl
+
+pytestmark = pytest.mark.slow
+
+ONE_STEP = ["trainer.total_training_steps=1", "trainer.test_freq=-1", "trainer.val_before_train=false"]
+# platform/cpu.yaml's batch times the paper's replies to a prompt.
+ROLLOUTS = 16 * 5
+# Of a loop over models or data one run: the others differ in a name or a file, which is replaced here anyway.
+FIRST = {"SIZES": "14B", "VERSIONS": "3", "MIXTURES": "full"}
+VARIANTS = ("partial_reason", "partial_reason_name", "binary_no_reason", "binary")
+# Tested below, each by a test of its own.
+APART = ("4nodes", "sft", "table4")
+ALONE = [path for path in TRAINING if not any(word in path.name for word in APART)]
+
+
+@pytest.fixture(scope="module")
+def conversations(tmp_path_factory):
+    """Demonstrations enough to learn the reply's format."""
+    from data_prep.synthetic import main
+
+    folder = tmp_path_factory.mktemp("world")
+    main(["--output", str(folder), "--train", "300", "--test", "70", "--sft", "1600", "--seed", "0"])
+    return folder / "sft.parquet"
+
+
+@pytest.fixture(scope="module")
+def train(run_script, tiny_model, tiny_data):
+    """Runs a script on the CPU; a run that fails shows the end of its output."""
+
+    def run(script, folder, *arguments, **settings):
+        chosen = {
+            "PLATFORM": "cpu",
+            "MODEL_PATH": tiny_model,
+            "TRAIN_FILE": tiny_data / "train.parquet",
+            "VAL_FILE": tiny_data / "test.parquet",
+            "RUN_DIR": folder,
+            **settings,
+        }
+        done = run_script(script, *arguments, timeout=3000, **chosen)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def reason_sft(train, conversations, tmp_path_factory):
+    """The tiny model after the Reason-SFT script, at the learning rate that a model this small wants."""
+    folder = tmp_path_factory.mktemp("runs") / "reason_sft"
+    data = {"TRAIN_FILE": conversations, "VAL_FILE": conversations}
+    train("ablations/table3_reason_sft.sh", folder, "trainer.total_epochs=1", "optim.lr=3e-3", **data)
+    (model,) = (folder / "checkpoints").glob("global_step_*/huggingface")
+    return model
+
+
+def rollouts(folder):
+    return read_jsonl(folder / "rollouts" / "1.jsonl")
+
+
+def assert_one_step(folder):
+    (step,) = [record for record in read_jsonl(folder / "metrics.jsonl") if REWARD in record["data"]]
+    assert step["step"] == 1
+    assert len(rollouts(folder)) == ROLLOUTS
+    assert (folder / "checkpoints" / "latest_checkpointed_iteration.txt").read_text() == "1"
+    assert json.loads((folder / "run.json").read_text())["exit"] == "finished"
+
+
+def run_folder(folder):
+    """Where the run went: loops make a folder for each of theirs."""
+    return folder if (folder / "run.json").exists() else next(path for path in folder.iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("script", ALONE, ids=str)
+def test_a_script_for_one_node_runs_a_step(script, train, tmp_path):
+    train(script, tmp_path / "run", *ONE_STEP, **FIRST)
+    folder = run_folder(tmp_path / "run")
+    assert_one_step(folder)
+    adapters = folder / "checkpoints" / "global_step_1" / "actor" / "lora_train_meta.json"
+    assert adapters.exists() == ("lora" in script.name)
+    assert not adapters.exists() or json.loads(adapters.read_text())["r"] == 32
+
+
+def test_sft_on_calls_alone_runs(train, conversations, tmp_path):
+    data = {"TRAIN_FILE": conversations, "VAL_FILE": conversations}
+    train("ablations/table3_no_reason_sft.sh", tmp_path / "run", "trainer.total_training_steps=4", **data)
+    assert list((tmp_path / "run" / "checkpoints").glob("global_step_4/huggingface/model.safetensors"))
+
+
+def test_grpo_goes_on_from_what_sft_has_left(train, tmp_path, tiny_data):
+    train("ablations/table3_sft_then_rl.sh", tmp_path / "run", *ONE_STEP, SFT_TRAIN_FILE=tiny_data / "sft.parquet")
+    assert_one_step(tmp_path / "run" / "rl")
+    rows = pq.read_metadata(tiny_data / "sft.parquet").num_rows
+    tracker = tmp_path / "run" / "sft" / "checkpoints" / "latest_checkpointed_iteration.txt"
+    assert int(tracker.read_text()) == 3 * (rows // 4)
+    made_of = json.loads((tmp_path / "run" / "rl" / "run.json").read_text())
+    assert made_of["model_path"].startswith(str(tmp_path / "run" / "sft" / "checkpoints"))
+
+
+def test_each_reward_trains_by_its_own_score_and_logs_the_common_acc(train, reason_sft, tmp_path):
+    train("ablations/table4_rewards.sh", tmp_path / "run", *ONE_STEP, MODEL_PATH=reason_sft)
+    for variant in VARIANTS:
+        assert_one_step(tmp_path / "run" / variant)
+        dump = rollouts(tmp_path / "run" / variant)
+        for row in dump:
+            expected = compute_score("", row["output"], row["gts"], variant=variant)
+            assert row["score"] == pytest.approx(expected["score"]) and row["acc"] == expected["acc"]
+        # After SFT some replies reason and fail, which only the partial rewards pay for.
+        paid_in_part = [row for row in dump if 0 < row["score"] < 1]
+        assert bool(paid_in_part) == variant.startswith("partial")
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """Two Ray nodes on this machine, whose processes have a CPU run's environment: workers inherit their node's."""
+    for name, value in cpu_environment(tmp_path / "cluster").items():
+        monkeypatch.setenv(name, value)
+    from ray.cluster_utils import Cluster
+
+    store = 256 << 20
+    node = {"num_cpus": 16, "num_gpus": 1, "object_store_memory": store}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    try:
+        cluster.add_node(**node)
+        cluster.wait_for_nodes()
+        yield cluster
+    finally:
+        cluster.shutdown()
+        stop_left_over_processes(tmp_path / "cluster")
+
+
+@pytest.mark.parametrize("script", [path for path in TRAINING if "4nodes" in path.name], ids=str)
+def test_a_script_for_several_nodes_runs_a_step_on_two(script, cluster, train, tmp_path):
+    own = [
+        "trainer.nnodes=2",
+        f"ray_kwargs.ray_init.address='{cluster.address}'",
+        # A cluster that runs already has its resources; Ray refuses to be told them again.
+        *(f"ray_kwargs.ray_init.{key}=null" for key in ("num_cpus", "num_gpus", "object_store_memory")),
+    ]
+    train(script, tmp_path / "run", *ONE_STEP, *own)
+    assert_one_step(tmp_path / "run")
+    shards = (tmp_path / "run" / "checkpoints" / "global_step_1" / "actor").glob("model_world_size_2_rank_*.pt")
+    assert len(list(shards)) == 2

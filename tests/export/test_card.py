@@ -1,0 +1,127 @@
+"""The model card: metadata that the hub reads, and what the run tells about the model."""
+
+import json
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from tooln1.errors import UserError
+from tooln1.export.card import draw_curves, is_hub_name, write_card
+from tooln1.export.sources import RunSources
+
+
+@pytest.fixture
+def card(run_dir, tmp_path):
+    """Writes the card of a step, and returns its metadata and its text."""
+
+    def write(step=2, name="mine"):
+        output = tmp_path / "output"
+        output.mkdir(exist_ok=True)
+        write_card(output, RunSources(run_dir), step, name)
+        text = (output / "README.md").read_text()
+        _, metadata, text = text.split("---\n", 2)
+        return yaml.safe_load(metadata), text
+
+    return write
+
+
+def test_the_metadata_are_what_the_hub_reads(card):
+    from huggingface_hub import ModelCardData
+
+    metadata, _ = card()
+    assert metadata["base_model"] == "Qwen/Qwen2.5-7B-Instruct"
+    assert metadata["pipeline_tag"] == "text-generation" and metadata["library_name"] == "transformers"
+    assert {"tool-calling", "grpo"} <= set(metadata["tags"])
+    (result,) = metadata["model-index"][0]["results"]
+    assert result["metrics"][0] == {"type": "accuracy", "value": 0.75}
+    assert "license" not in metadata  # the base model's card is not at hand
+    assert ModelCardData(**metadata).to_dict() == metadata
+
+
+def test_the_text_tells_model_data_settings_course_and_versions(card):
+    _, text = card()
+    assert "# mine" in text and "Qwen/Qwen2.5-7B-Instruct, trained with GRPO" in text
+    assert "those of step 2, the best of the run by validation accuracy" in text
+    assert "| toolcall/synthetic | 300 |" in text
+    assert '"seed": 0' in text  # stats.json
+    assert "| `actor_rollout_ref.rollout.n` | 5 |" in text
+    assert "| 0 | – | 0.000 |\n| 2 | 0.200 | 0.750 |\n| 4 | 0.400 | 0.500 |" in text
+    assert "Not evaluated on a benchmark" in text
+    assert "verl 0.9.1" in text
+    assert "build_system(tools)" in text and 'from_pretrained("mine")' in text
+    assert "{{" not in text and "{%" not in text
+
+
+def test_the_card_of_another_step_does_not_claim_to_be_the_best(card):
+    metadata, text = card(step=4)
+    assert "those of step 4." in text
+    assert metadata["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.5
+
+
+def test_the_way_to_use_the_model_is_code_that_runs(card):
+    from tooln1.prompt import build_system
+
+    _, text = card()
+    code = text.split("```python\n")[1].split("```")[0]
+    names = {}
+    exec(compile(code.split("tokenizer, model")[0], "card", "exec"), names)  # up to the loading of a 7B model
+    assert names["messages"][0]["content"] == build_system(names["tools"])
+
+
+def test_evaluations_become_tables(run_dir, card):
+    category = {"accuracy": 0.5, "correct": 5, "scored": 10, "unanswered": 0, "interval": [0.24, 0.76]}
+    summary = {"model": "m", "created": "2026", "benchmarks": {"bfcl": {"categories": {"simple": category}}}}
+    (run_dir / "eval" / "after").mkdir(parents=True)
+    (run_dir / "eval" / "after" / "summary.json").write_text(json.dumps(summary))
+    _, text = card()
+    assert "**bfcl** (after)" in text and "| simple | " in text and "Not evaluated" not in text
+
+
+def test_what_the_run_does_not_tell_is_said_to_be_unknown(run_dir, card):
+    for name in ("config.yaml", "metrics.jsonl", "run.json"):
+        (run_dir / name).unlink()
+    for path in (run_dir / "validation").iterdir():
+        path.unlink()
+    metadata, text = card(name="bare")
+    assert "base_model" not in metadata and "model-index" not in metadata
+    assert text.count("Not recorded") == 4  # data, settings, course, versions
+    assert "the model it was trained from" in text
+
+
+def test_a_folder_as_base_model_is_called_by_its_name_only(run_dir, card, tmp_path):
+    base = tmp_path / "secret" / "warm_start"
+    base.mkdir(parents=True)
+    (base / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    OmegaConf.save(OmegaConf.create({"actor_rollout_ref": {"model": {"path": str(base)}}}), run_dir / "config.yaml")
+    metadata, text = card()
+    assert "warm_start, trained with GRPO" in text and "secret" not in text
+    assert metadata["license"] == "apache-2.0" and "base_model" not in metadata
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("Qwen/Qwen2.5-7B-Instruct", True),
+        ("model", False),
+        ("/models/mine", False),
+        ("a/b/c", False),
+        ("", False),
+    ],
+)
+def test_names_of_the_hub_are_told_from_paths(name, expected):
+    assert is_hub_name(name) is expected
+
+
+def test_curves_are_the_same_bytes_every_time(tmp_path):
+    for name in ("one.png", "two.png"):
+        assert draw_curves({1: 0.1, 2: 0.2}, {0: 0.0, 2: 0.5}, tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert not draw_curves({}, {}, tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_a_folder_that_is_no_run_is_named(make, tmp_path):
+    make(tmp_path / "run")
+    with pytest.raises(UserError, match="run: no "):
+        RunSources(tmp_path / "run")

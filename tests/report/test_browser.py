@@ -1,0 +1,284 @@
+"""The page in headless Chromium: what a reader sees, clicks and prints, and what a model's text cannot do to it.
+
+Each page is opened once; a test fails for anything that the page says on the console, any dialog and any request.
+"""
+
+import json
+import re
+import shutil
+
+import pytest
+from verl_run import rollout, write_lines
+
+from tooln1.report import make_report
+
+SECTIONS = ("summary", "curves", "composition", "rollouts", "evaluation", "settings", "missing")
+
+
+@pytest.fixture(scope="module")
+def first_page(run_folder, tmp_path_factory, open_page):
+    return open_page(make_report([run_folder], tmp_path_factory.mktemp("page") / "one.html"))
+
+
+@pytest.fixture(scope="module")
+def second_page(run_folder, tmp_path_factory, open_page):
+    from verl_run import write_run
+
+    folder = tmp_path_factory.mktemp("three")
+    others = [write_run(folder / f"seed{seed}", seed, steps=6) for seed in (1, 2)]
+    return open_page(make_report([run_folder, *others], folder / "three.html"))
+
+
+def as_new(page):
+    """The page with its filters cleared; what it complained about until then is another test's."""
+    page.complaints.clear()
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.click("#filters button[type=reset]")
+    page.locator("#page", has_text=re.compile("^1 of")).wait_for()
+    return page
+
+
+@pytest.fixture
+def page_of_one(first_page):
+    yield as_new(first_page)
+    assert first_page.complaints == []
+
+
+@pytest.fixture
+def page_of_three(second_page):
+    yield as_new(second_page)
+    assert second_page.complaints == []
+
+
+def scroll_through(page):
+    """Charts are drawn when they come near the window."""
+    height = page.evaluate("document.documentElement.scrollHeight")
+    for place in range(0, height, 700):
+        page.evaluate(f"scrollTo(0, {place})")
+        page.wait_for_timeout(30)
+    plots = page.locator("figure:not([hidden]) [data-figure]")
+    for index in range(plots.count()):
+        plots.nth(index).locator("svg.main-svg").first.wait_for(state="attached")
+
+
+def fits(page):
+    """Whether nothing sticks out to the right of the window."""
+    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def looks_full(png, tmp_path):
+    """Whether a screenshot has many colours: an empty page has a few."""
+    image = pytest.importorskip("PIL.Image")
+    path = tmp_path / "screen.png"
+    path.write_bytes(png)
+    return len(image.open(path).convert("RGB").getcolors(1 << 24)) > 200
+
+
+def test_the_first_rollout_is_a_failure_that_others_of_its_group_got_right(page_of_one):
+    group = page_of_one.locator("#rollout .group button")
+    assert group.count() == 4
+    texts = group.all_inner_texts()
+    assert any("score 1" in text for text in texts) and any("score 0" in text for text in texts)
+    assert page_of_one.locator("#rollout .group button[aria-pressed=true]").inner_text().startswith("score 0")
+    assert page_of_one.locator("#rollout mark").count() >= 1
+
+
+def test_every_section_is_filled_and_fits(page_of_one, tmp_path):
+    page = page_of_one
+    for width, scheme in ((1440, "light"), (1440, "dark"), (390, "light")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        scroll_through(page)
+        for section in SECTIONS:
+            assert len(page.locator(f"#{section}").inner_text().strip()) > 20, section
+        assert page.locator("figure svg.main-svg .scatterlayer .trace").count() > 20
+        assert page.locator("#list li").count() == 20
+        assert page.locator("#rollout pre").count() >= 3
+        assert fits(page)
+        assert looks_full(page.screenshot(full_page=True), tmp_path)
+
+
+def test_filters_narrow_the_list_and_clear(page_of_one):
+    page = page_of_one
+    count = page.locator("#count")
+    everything = count.inner_text()
+    assert everything == "328 rollouts"
+    page.select_option("[name=step]", "12")
+    assert count.inner_text() in ("24 rollouts", "34 rollouts")  # with the validation of that step
+    page.select_option("[name=kind]", "rollouts")
+    assert count.inner_text() == "24 rollouts"
+    for name, value in (("outcome", "right"), ("score", "1"), ("source", "toolcall/xlam")):
+        page.select_option(f"[name={name}]", value)
+    items = page.locator("#list li")
+    assert 0 < items.count() < 24
+    assert all("toolcall/xlam" in text and "right" in text for text in items.all_inner_texts())
+    page.click("#filters button[type=reset]")
+    count.filter(has_text=everything).wait_for()
+    page.select_option("[name=reason]", "wrong arguments")
+    assert all("wrong arguments" in text for text in items.all_inner_texts())
+    items.first.click()
+    assert page.locator("#rollout mark").count() >= 2
+    page.fill("[name=text]", "no request holds this")
+    assert count.inner_text() == "0 rollouts"
+
+
+def test_pages_turn_and_a_rollout_of_the_group_opens(page_of_one):
+    page = page_of_one
+    first = page.locator("#list").inner_text()
+    page.click("#next")
+    assert page.locator("#list").inner_text() != first
+    page.click("#back")
+    assert page.locator("#list").inner_text() == first
+    page.locator("#rollout .group button").last.click()
+    assert page.locator("#rollout .group button").last.get_attribute("aria-pressed") == "true"
+
+
+def test_the_address_brings_back_what_was_shown(page_of_one):
+    page = page_of_one
+    page.select_option("[name=reason]", "wrong arguments")
+    page.locator("#list li").last.click()
+    shown = page.locator("#rollout").inner_text()
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert page.locator("[name=reason]").input_value() == "wrong arguments"
+    assert page.locator("#rollout").inner_text() == shown
+
+
+def test_any_metric_can_be_drawn(page_of_one):
+    page = page_of_one
+    page.select_option("#metric", "actor/grad_norm")
+    page.wait_for_selector("#metric-plot .trace")
+    page.select_option("#metric", "timing_s/gen")
+    assert page.locator("#metric-plot .trace").count() == 1
+
+
+def test_runs_are_switched_off_and_on(page_of_three):
+    page = page_of_three
+    reward = page.locator("[data-figure=reward] .scatterlayer .trace")
+    page.locator("#curves").scroll_into_view_if_needed()
+    reward.nth(2).wait_for(state="attached")
+    assert reward.count() == 3
+    page.uncheck("[data-run='1']")
+    reward.nth(2).wait_for(state="detached")
+    assert reward.count() == 2
+    scroll_through(page)
+    # A chart that is drawn later knows it too.
+    assert page.locator("[data-figure=grad_norm] .scatterlayer .trace").count() == 2
+    page.check("[data-run='1']")
+    page.locator("[data-figure=grad_norm] .scatterlayer .trace").nth(2).wait_for(state="attached")
+
+
+def test_the_rollouts_of_one_run_are_shown_with_their_composition(page_of_three, tmp_path):
+    page = page_of_three
+    page.select_option("#composition-run", "2")
+    page.wait_for_selector("[data-figure=outcomes_2] .trace")
+    assert page.locator("[data-figure=outcomes_0]").is_hidden()
+    page.select_option("[name=run]", "2")
+    assert all(text.startswith("seed2") for text in page.locator("#list li").all_inner_texts())
+    scroll_through(page)
+    assert fits(page) and looks_full(page.screenshot(full_page=True), tmp_path)
+
+
+def test_on_paper_every_chart_is_drawn_within_the_page(page_of_three):
+    page = page_of_three
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.emulate_media(media="print", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    drawn = page.locator("figure:not([hidden]) [data-figure]")
+    for index in range(drawn.count()):
+        assert drawn.nth(index).locator("svg.main-svg").count() > 0
+    assert fits(page)
+    edges = page.locator("svg.main-svg").evaluate_all("all => all.map(one => one.getBoundingClientRect().right)")
+    assert max(edges) <= 700
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("#filters").is_hidden() and page.locator("#rollout").is_visible()
+    page.emulate_media(media="screen", color_scheme="light")
+    assert len(page.pdf(format="A4")) > 50_000
+
+
+ATTACK = "document.body.dataset.hacked = 'yes'; alert(1)"
+PAYLOADS = [
+    f"<script>{ATTACK}</script>",
+    f"</script><script>{ATTACK}</script>",
+    f'</pre></article></main></style></title></textarea><img src=x onerror="{ATTACK}">',
+    f'<svg onload="{ATTACK}"><a href="javascript:{ATTACK}">x</a>',
+    f'<a href="javascript:{ATTACK}" onclick="{ATTACK}">click me</a>',
+    f'<iframe srcdoc="<script>{ATTACK}</script>"></iframe><object data="javascript:{ATTACK}">',
+    "<meta http-equiv=refresh content='0;url=https://example.org'><base href=https://example.org>",
+    "<link rel=stylesheet href=//example.org/x.css>",
+    "<style>*{display:none!important}</style><!-- --!> <![CDATA[ ]]> <plaintext>",
+    "{{ 7*7 }} {% raw %} ${7*7} %s {0} \\u003cscript\\u003e &lt;b&gt; &#60;i&#62;",
+    "\x00\x01\x07\x08\x0b\x0c\x1b[31mred\x1b[0m\x7f\x9b\r\n\u2028\u2029",
+    "\u202egnp.exe \u2066isolated \u200f\u061c \u202d never closed",
+    "Z" + "\u0301\u0327\u0489" * 300,
+    "a" * 1_000_000,
+    "<b>" * 300_000,
+    "\u5b57" * 200_000,
+    "\ud800 \udfff lone halves \ufffe \uffff \U0010ffff",
+    "<think>" * 1000 + "</think>" * 1000 + "<tool_call>[" + "[" * 5000,
+]
+
+
+@pytest.fixture(scope="module")
+def hostile_page(tmp_path_factory, open_page):
+    """A run in which prompts, replies, references, sources, metrics and names all hold each of the payloads."""
+    folder = tmp_path_factory.mktemp("hostile") / "<img src=x onerror=alert(1)>"
+    rows = []
+    for place, text in enumerate(PAYLOADS):
+        prompt = f"system\n{text}\nuser\n{text}\nassistant\n"
+        call = f'[{{"name": "f", "arguments": {{"x": "{text[:2000].encode("unicode_escape").decode()}"}}}}]'
+        for number, output in enumerate((text, f"<think>{text}</think><tool_call>[]</tool_call>")):
+            row = rollout("", "[]", uid=f"{place}_{number}_0", prompt=prompt)
+            rows.append(row | {"output": output, "gts": text if number else call, "data_source": text[:3000]})
+    write_lines(folder / "rollouts" / "1.jsonl", rows)
+    with (folder / "rollouts" / "1.jsonl").open("ab") as dump:
+        dump.write(b'{"input": "\xff\xfe\x80", "output": "\xc3\x28 \xf0\x28\x8c\xbc", "gts": "[]", "score": 0}\n')
+        dump.write(b'{"input": "cut')
+    names = {f"{text[:200]}/{number}": 1.0 for number, text in enumerate(PAYLOADS)}
+    accuracies = {f"val-core/{text[:200]}/acc/mean@1": 0.5 for text in PAYLOADS}
+    metrics = [{"step": step, "data": {"critic/score/mean": 0.5} | accuracies | names} for step in (1, 2)]
+    (folder / "metrics.jsonl").write_text("".join(_ascii(record) for record in metrics))
+    (folder / "config.yaml").write_text(_ascii({"trainer": {}, "actor_rollout_ref": {"model": {"path": PAYLOADS[2]}}}))
+    second = shutil.copytree(folder, folder.with_name("<script>alert(1)"))
+    return open_page(make_report([folder, second], folder.parent / "page.html"))
+
+
+def _ascii(value):
+    return json.dumps(value) + "\n"
+
+
+@pytest.fixture
+def page_of_attacks(hostile_page):
+    yield as_new(hostile_page)
+    assert hostile_page.complaints == []
+
+
+def test_nothing_that_a_model_writes_runs_or_breaks_the_layout(page_of_attacks):
+    page = page_of_attacks
+    scroll_through(page)
+    assert page.locator("#count").inner_text() == f"{2 * (2 * len(PAYLOADS) + 1)} rollouts"
+    for _ in range(2):
+        for index in range(page.locator("#list li").count()):
+            page.evaluate(f"document.querySelectorAll('#list li')[{index}].click()")
+            page.wait_for_selector(f"#list li:nth-child({index + 1})[aria-current]")
+            page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+            for width in (1440, 390):
+                page.set_viewport_size({"width": width, "height": 900})
+                assert fits(page)
+        page.evaluate("document.getElementById('next').click()")
+    assert page.evaluate("document.body.dataset.hacked") is None
+    # No element is there that the template or the charts' library does not make.
+    foreign = "iframe, object, base, link, img, meta[http-equiv=refresh], #rollout a, #rollout svg"
+    assert page.locator(foreign).count() == 0
+    assert page.locator("header.top").is_visible() and page.locator("footer").count() == 1
+    assert page.evaluate("getComputedStyle(document.querySelector('#rollout pre')).direction") == "ltr"
+
+
+def test_what_cannot_be_seen_is_shown_as_its_number(page_of_attacks):
+    page = page_of_attacks
+    page.fill("[name=text]", "gnp.exe")
+    page.locator("#list li").first.click()
+    page.locator("#rollout", has_text="gnp.exe").wait_for()
+    shown = page.locator("#rollout").inner_text()
+    assert "U+202E" in shown and "\u202e" not in shown
+    assert not set("\u202a\u202d\u202e\u2066\u200f\x00\x1b") & set(page.locator("body").inner_text())

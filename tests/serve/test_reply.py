@@ -1,0 +1,161 @@
+"""Reading replies: what is reasoning, what are calls, what is only text, wherever the reply is cut."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tooln1.prompt import TAGS, format_call_turn, format_reply
+from tooln1.reward_score.toolcall import compute_score
+from tooln1.serve.reply import Call, CallsReader, ReasoningReader, read_calls
+
+CALLS = '<tool_call>[{"name": "f", "arguments": {"a": 1}}]</tool_call>'
+F = Call("f", '{"a": 1}')
+
+
+def read(pieces):
+    """What a server makes of a reply that comes in these pieces: reasoning, content, calls."""
+    reasoning, content, calls = "", "", None
+    first, second = ReasoningReader(), CallsReader()
+    for piece in pieces:
+        thought, text = first.feed(piece)
+        reasoning, content = reasoning + thought, content + (second.feed(text) if first.ended else text)
+    thought, text = first.finish()
+    reasoning, content = reasoning + thought, content + text
+    if first.ended:
+        text, calls = second.finish()
+        content += text
+    return reasoning, content, calls
+
+
+@pytest.mark.parametrize(
+    "reply, expected",
+    [
+        (f"<think>why</think>\n{CALLS}", ("why", "", [F])),
+        (f"\n <think>why</think>{CALLS}\n", ("why", "", [F])),
+        ("<think>why</think><tool_call>[]</tool_call>", ("why", "", [])),
+        ("<think>a < b, <b>, </thin, <tool</think>" + CALLS, ("a < b, <b>, </thin, <tool", "", [F])),
+        # The answer to a tool's result may be words.
+        ("<think>why</think>\nIt is warm.", ("why", "\nIt is warm.", None)),
+        ("It is warm.", ("", "It is warm.", None)),
+        ("", ("", "", None)),
+        (" \n", ("", " \n", None)),
+        # Calls that are not well-formed.
+        (f"<think>why</think>so: {CALLS}", ("why", f"so: {CALLS}", None)),
+        (f"<think>why</think>{CALLS} done", ("why", f"{CALLS} done", None)),
+        (f"<think>why</think>{CALLS}{CALLS}", ("why", CALLS + CALLS, None)),
+        ("<think>why</think>" + CALLS[:-1], ("why", CALLS[:-1], None)),
+        ("<think>why</think>\n<tool", ("why", "\n<tool", None)),
+        # Reasoning that is not well-formed: what follows it is no call.
+        (CALLS, ("", CALLS, None)),
+        (f"First: <think>why</think>{CALLS}", ("", f"First: <think>why</think>{CALLS}", None)),
+        (f"<think> \n</think>{CALLS}", ("", f"<think> \n</think>{CALLS}", None)),
+        (f"<think>why{CALLS}", ("why", CALLS, None)),
+        (f"<think>a<think>b</think>{CALLS}", ("a", f"<think>b</think>{CALLS}", None)),
+        (f"<think>a</tool_call>b</think>{CALLS}", ("a", f"</tool_call>b</think>{CALLS}", None)),
+        (f" <think> <think>b</think>{CALLS}", ("", f" <think> <think>b</think>{CALLS}", None)),
+        # Broken off.
+        ("<think>why", ("why", "", None)),
+        ("<think>why</thi", ("why</thi", "", None)),
+        (" <think> ", ("", " <think> ", None)),
+        ("<thi", ("", "<thi", None)),
+    ],
+)
+def test_a_reply_is_read(reply, expected):
+    assert read([reply]) == expected
+    assert read(list(reply)) == expected
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "",
+        "[",
+        "null",
+        '{"name": "f", "arguments": {}}',
+        '[{"name": "f"}]',
+        '[{"name": "f", "arguments": {}, "id": 1}]',
+        '[{"name": 1, "arguments": {}}]',
+        '[{"name": "f", "arguments": "{}"}]',
+        '[{"name": "f", "arguments": {"x": NaN}}]',
+        '[{"name": "f", "arguments": {"x": 1, "x": 2}}]',
+        '[{"name": "f", "arguments": {}},]',
+        "[{'name': 'f', 'arguments': {}}]",
+        "[" * 100_000,
+        # Half a surrogate pair is JSON, but no UTF-8 response can carry the name.
+        r'[{"name": "\ud800", "arguments": {}}]',
+    ],
+)
+def test_a_block_that_breaks_the_grammar_has_no_calls(inside):
+    assert read_calls(f"<tool_call>{inside}</tool_call>") is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "{}",
+        '{ "b" : [1.10, -0, 1e400, 12345678901234567890123],\n"a": {"x": null} }',
+        r'{"tags": "</tool_call><think>", "escapes": "\u00e9\ud83d\ude00\"\\\n", "half": "\ud800"}',
+        '{"name": "x", "arguments": {"name": "y"}}',
+        "{" + '"x": {' * 200 + "}" * 200 + "}",
+        '{"digits": ' + "9" * 5000 + "}",
+    ],
+)
+def test_arguments_are_handed_on_as_they_were_written(arguments):
+    block = f'<tool_call>[ {{"arguments": {arguments}, "name": "f"}} , {{"name": "g", "arguments": {{}}}}]</tool_call>'
+    assert read_calls(block) == [Call("f", arguments), Call("g", "{}")]
+
+
+def test_twenty_thousand_calls_are_read():
+    calls = [{"name": f"f{number}", "arguments": {"x": "y" * 10}} for number in range(20_000)]
+    assert len(read_calls(format_call_turn(calls))) == len(calls)
+
+
+PIECE = st.sampled_from(
+    [*TAGS, *(tag[:-1] for tag in TAGS), "<", ">", " ", "\n", "é😀", "x", CALLS, CALLS[11:-12], '"']
+)
+REPLIES = st.lists(PIECE, max_size=12).map("".join) | st.text(max_size=30)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(TAGS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+CALL_LISTS = st.lists(
+    st.fixed_dictionaries(
+        {"name": st.text(st.characters(codec="utf-8")), "arguments": st.dictionaries(st.text(), VALUES, max_size=3)}
+    ),
+    max_size=3,
+)
+
+
+def cut(text, places):
+    places = sorted({min(place, len(text)) for place in places})
+    return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
+
+
+@given(REPLIES, st.lists(st.integers(0, 80)))
+def test_where_a_reply_is_cut_makes_no_difference(reply, places):
+    assert read(cut(reply, places)) == read([reply])
+
+
+@given(REPLIES)
+def test_calls_are_read_exactly_where_the_reward_finds_the_format_right(reply):
+    _, _, calls = read([reply])
+    assert (calls is not None) == (compute_score("", reply, "[]")["format"] == 1)
+
+
+@given(REPLIES)
+def test_nothing_of_a_malformed_reply_is_lost(reply):
+    reasoning, content, calls = read([reply])
+    if calls is None:
+        written = reply.lstrip(" \t\r\n").removeprefix("<think>") if reasoning else reply
+        assert written in (reasoning + content, f"{reasoning}</think>{content}")
+
+
+@given(CALL_LISTS, st.lists(st.integers(0, 300)))
+def test_every_written_call_comes_back(calls, places):
+    reply = format_reply(calls, "because")
+    reasoning, content, read_back = read(cut(reply, places))
+    assert (reasoning, content) == ("because", "")
+    assert [{"name": call.name, "arguments": json.loads(call.arguments)} for call in read_back] == calls

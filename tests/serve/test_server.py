@@ -1,0 +1,221 @@
+"""A real server, started by `tooln1 serve` and asked by the openai client.
+
+The model is the untrained tiny one, so a request that wants a certain reply brings a grammar that allows no other.
+Engine, detokenizer, parsers and protocol then have it as from any model. Prompts are compared as the token ids that the
+server reports.
+"""
+
+import asyncio
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+pytest.importorskip("vllm", reason="vLLM is not installed")
+pytest.importorskip("openai", reason="the client is not installed")
+
+import openai
+
+from tooln1.eval.endpoint import render
+from tooln1.eval.server import served
+from tooln1.prompt import build_messages, format_reply
+
+TOOLS = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"x": {}}}}}
+    for name in ("f", "g")
+]
+ASKED = [{"role": "user", "content": "x"}]
+CALLS = [{"name": "f", "arguments": {"x": "é</tool_call>"}}, {"name": "g", "arguments": {}}]
+REPLY = format_reply(CALLS, "both")
+
+
+@pytest.fixture(scope="module")
+def client(tiny_model, tmp_path_factory):
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    with served(tiny_model, log, ["--max-num-seqs=8"], patience=600) as address:
+        client = openai.OpenAI(base_url=address, api_key="none", max_retries=1)
+        yield client.with_options(timeout=120)
+
+
+@pytest.fixture(scope="module")
+def model(client):
+    return client.models.list().data[0].id
+
+
+@pytest.fixture
+def ask(client, model):
+    """Sends a request; `reply` is what the model is made to write."""
+
+    def send(reply=None, messages=ASKED, **fields):
+        body = fields.pop("extra_body", {})
+        if reply is not None:
+            body = {**body, **only(reply)}
+        return client.chat.completions.create(
+            model=model, messages=messages, extra_body=body, **{"temperature": 0, "max_tokens": 300, **fields}
+        )
+
+    return send
+
+
+def only(reply):
+    """The part of a request's body that leaves the model nothing else to write."""
+    constant = {"type": "structural_tag", "format": {"type": "const_string", "value": reply}}
+    return {"structured_outputs": {"structural_tag": json.dumps(constant)}}
+
+
+def answer(response):
+    """(reasoning, content, calls, finish reason) of a whole answer."""
+    message, calls = response.choices[0].message, response.choices[0].message.tool_calls or []
+    named = [(call.function.name, json.loads(call.function.arguments)) for call in calls]
+    return message.reasoning, message.content, named, response.choices[0].finish_reason
+
+
+def collect(stream):
+    """The same of a stream's deltas."""
+    reasoning, content, calls, reason = "", "", {}, None
+    for chunk in stream:
+        delta, reason = chunk.choices[0].delta, chunk.choices[0].finish_reason or reason
+        reasoning += getattr(delta, "reasoning", None) or ""
+        content += delta.content or ""
+        for call in delta.tool_calls or []:
+            name, arguments = calls.get(call.index, ("", ""))
+            calls[call.index] = (name + (call.function.name or ""), arguments + (call.function.arguments or ""))
+    return reasoning, content, [(name, json.loads(arguments)) for name, arguments in calls.values()], reason
+
+
+@pytest.mark.parametrize(
+    "reply, fields, expected",
+    [
+        (REPLY, {}, ("both", None, [("f", CALLS[0]["arguments"]), ("g", {})], "tool_calls")),
+        (REPLY, {"parallel_tool_calls": False}, ("both", None, [("f", CALLS[0]["arguments"])], "tool_calls")),
+        (format_reply([], "none fits"), {}, ("none fits", "", [], "stop")),
+        ("<think>a</think>\nIt is warm.", {}, ("a", "\nIt is warm.", [], "stop")),
+        # Malformed: the text itself.
+        ("It is warm.", {}, (None, "It is warm.", [], "stop")),
+        (REPLY[:-1], {}, ("both", "\n" + REPLY.partition("\n")[2][:-1], [], "stop")),
+        (REPLY.replace("both", " "), {}, (None, REPLY.replace("both", " "), [], "stop")),
+        (REPLY.partition("\n")[2], {}, (None, REPLY.partition("\n")[2], [], "stop")),
+        # Without tools, nothing is a call.
+        (REPLY, {"tools": None}, ("both", "\n" + REPLY.partition("\n")[2], [], "stop")),
+        (REPLY, {"tool_choice": "none"}, ("both", "\n" + REPLY.partition("\n")[2], [], "stop")),
+    ],
+)
+def test_a_reply_whole_and_streamed(reply, fields, expected, ask):
+    fields = {"tools": TOOLS, **fields}
+    fields = {key: value for key, value in fields.items() if value is not None}
+    assert answer(ask(reply, **fields)) == expected
+    reasoning, content, *rest = expected
+    assert collect(ask(reply, stream=True, **fields)) == (reasoning or "", content or "", *rest)
+
+
+def test_a_reply_that_is_cut_off_calls_nothing(ask):
+    for reply in (
+        answer(ask(REPLY, tools=TOOLS, max_tokens=12)),
+        collect(ask(REPLY, tools=TOOLS, max_tokens=12, stream=True)),
+    ):
+        assert reply[2:] == ([], "length")
+
+
+def test_several_answers_to_one_request(ask):
+    response = ask(REPLY, tools=TOOLS, n=2, temperature=1)
+    assert [len(choice.message.tool_calls) for choice in response.choices] == [2, 2]
+
+
+def prompt_ids(response):
+    return response.model_extra["prompt_token_ids"]
+
+
+def test_a_tools_result_is_fed_back_as_in_training(ask, tiny_model):
+    from transformers import AutoTokenizer
+
+    message = ask(REPLY, tools=TOOLS).choices[0].message
+    result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": '{"é": 1}'}
+    messages = [*ASKED, message.model_dump(exclude_none=True), result, {"role": "user", "content": "next"}]
+    response = ask(messages=messages, tools=TOOLS, max_tokens=1, extra_body={"return_token_ids": True})
+    turns = [*ASKED, {"role": "assistant", "calls": CALLS}, result, messages[-1]]
+    expected = AutoTokenizer.from_pretrained(tiny_model).apply_chat_template(
+        build_messages(TOOLS, turns), add_generation_prompt=True, return_dict=False
+    )
+    assert prompt_ids(response) == expected
+
+
+def trained_prompts(path, model_folder):
+    """(token ids, messages) of a file's rows, as verl's data set and agent loop make them."""
+    from omegaconf import OmegaConf
+    from transformers import AutoTokenizer
+    from verl.utils.dataset.rl_dataset import RLHFDataset
+    from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    rows = RLHFDataset([str(path)], tokenizer, OmegaConf.create({"filter_overlong_prompts": False}))
+    builder = create_continuous_token_builder(tokenizer, hf_model_type="qwen2")
+    for row in rows:
+        yield list(builder.build_initial_tokens(row["raw_prompt"])), row["raw_prompt"]
+
+
+def evaluated_prompts(address, model, prompts):
+    """The token ids that evaluation asks the server to go on from."""
+
+    async def ask_all():
+        async with openai.AsyncOpenAI(base_url=address, api_key="none") as client:
+            return [(await render(client, model, messages))["tokens"] for messages in prompts]
+
+    return asyncio.run(ask_all())
+
+
+def test_training_serving_and_evaluation_see_the_same_prompt(client, ask, model, toolace_rows, to_request, tiny_model):
+    prompts = list(trained_prompts(toolace_rows, tiny_model))
+    assert len(prompts) == pq.read_metadata(toolace_rows).num_rows > 1
+    fields = {"max_tokens": 1, "extra_body": {"return_token_ids": True}}
+    for ids, messages in prompts:
+        assert prompt_ids(ask(**to_request(messages), **fields)) == ids
+        # Messages of build_messages, without tools: what evaluation sends where a server cannot render.
+        assert prompt_ids(ask(messages=messages, **fields)) == ids
+    evaluated = evaluated_prompts(str(client.base_url), model, [messages for _, messages in prompts])
+    assert evaluated == [ids for ids, _ in prompts]
+
+
+DEEP = json.dumps({"x": 1}).replace("1", "[" * 5000 + "]" * 5000)
+
+
+def tool_calls(arguments):
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return [*ASKED, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "a", "content": ""}]
+
+
+@pytest.mark.parametrize(
+    "fields, status",
+    [
+        ({"messages": tool_calls("{not json")}, 400),
+        ({"messages": tool_calls(DEEP)}, 500),  # vLLM's own decoding gives up
+        ({"messages": [{"role": "function", "content": "x"}]}, 400),
+        ({"tool_choice": {"type": "function", "function": {"name": "unknown"}}}, 400),
+        ({"tools": []}, 400),
+        # No JSON Schema, so any object will do.
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": 7}}}]}, 200),
+    ],
+    ids=["arguments", "depth", "role", "choice", "no tools", "schema"],
+)
+def test_a_bad_request_is_answered_and_the_server_lives(fields, status, ask):
+    fields = {"tools": TOOLS, "tool_choice": "required", "max_tokens": 1, **fields}
+    if status == 200:
+        ask(**fields)
+    else:
+        with pytest.raises(openai.APIStatusError) as error:
+            ask(**fields)
+        assert error.value.status_code == status
+    assert answer(ask(REPLY, tools=TOOLS))[-1] == "tool_calls"
+
+
+def test_many_requests_at_once(client, model):
+    async def all_of_them():
+        async with openai.AsyncOpenAI(base_url=str(client.base_url), api_key="none", timeout=120) as many:
+            create = many.chat.completions.create
+            return await asyncio.gather(
+                *(
+                    create(model=model, messages=ASKED, tools=TOOLS, extra_body=only(REPLY), max_tokens=300)
+                    for _ in range(20)
+                )
+            )
+
+    assert [answer(response)[-1] for response in asyncio.run(all_of_them())] == ["tool_calls"] * 20

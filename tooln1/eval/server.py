@@ -1,0 +1,85 @@
+"""A server for a checkpoint while an evaluation needs one: `tooln1 serve` as a child process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tooln1.errors import UserError
+from tooln1.platforms.fork.parent import die_with
+
+_POLL_SECONDS = 0.5
+_STOP_SECONDS = 30
+
+
+@contextmanager
+def served(checkpoint: Path, log: Path, arguments: Sequence[str] = (), patience: float = 1800) -> Iterator[str]:
+    """Serve a checkpoint and yield the endpoint's address; stop the server afterwards, however the body ends.
+
+    Args:
+        checkpoint: a folder that vLLM can load.
+        log: where the server's output goes.
+        arguments: more arguments of `tooln1 serve`.
+        patience: seconds until the server must answer; large models load for minutes.
+
+    Raises:
+        UserError: the server ends before it answers, or does not answer in time. The message shows the end of its log.
+    """
+    port = _free_port()
+    command = [sys.executable, "-m", "tooln1.cli", "serve", str(checkpoint), "--port", str(port), *arguments]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    parent = os.getpid()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A group of its own, so that the engine's processes are stopped too.
+            start_new_session=True,
+            preexec_fn=lambda: die_with(parent),
+        )
+    try:
+        _wait(process, f"http://127.0.0.1:{port}", log, patience)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        _stop(process)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _wait(process: subprocess.Popen, address: str, log: Path, patience: float) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + patience
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            opener.open(f"{address}/v1/models", timeout=5).close()
+            return
+        except (OSError, urllib.error.URLError):
+            time.sleep(_POLL_SECONDS)
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    how = f"did not answer within {patience:g} seconds" if process.poll() is None else f"ended ({process.returncode})"
+    raise UserError(f"tooln1 serve {how}; its output is in {log} and ends: {lines[-1][:300] if lines else 'nothing'}")
+
+
+def _stop(process: subprocess.Popen) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(_STOP_SECONDS)
+            break
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()

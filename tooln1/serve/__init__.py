@@ -1,0 +1,1 @@
+"""Serving: an OpenAI-compatible server that speaks the format the model was trained in."""

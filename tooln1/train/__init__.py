@@ -1,0 +1,1 @@
+"""Long training runs: composing, checking, launching, resuming and keeping what a run makes."""

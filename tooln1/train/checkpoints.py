@@ -1,0 +1,287 @@
+"""The checkpoints of a run: whether one is whole, which one to go on from, which ones to keep.
+
+verl names them ``global_step_<N>`` in trainer.default_local_dir, and the newest complete one in
+``latest_checkpointed_iteration.txt``. Added here are a manifest in each, ``best/global_step_<N>`` and ``best.json``.
+
+A checkpoint of a hundred gigabytes cannot be read before every start, so it is checked for what a broken disk, a full
+one or a killed process leaves behind: missing files, wrong sizes, archives without their directory, records without
+their heads. ``full=True`` reads everything and compares the checksums that torch keeps in its files.
+"""
+
+import json
+import os
+import re
+import shutil
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tooln1.data.parquet import write_text
+from tooln1.errors import UserError
+
+TRACKER = "latest_checkpointed_iteration.txt"
+MANIFEST = "manifest.json"
+BEST = "best"
+BEST_FILE = "best.json"
+
+_FOLDER = re.compile(r"global_step_(\d+)")
+_SHARD = re.compile(r"(\w+)_world_size_(\d+)_rank_(\d+)\.pt")
+_RECORD = b"PK\x03\x04"  # what every record of a zip archive begins with
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The step to go on from, None for a fresh start, and one sentence on everything that is not as it should be."""
+
+    step: int | None
+    notes: tuple[str, ...]
+
+
+def folder_of(checkpoints: Path, step: int) -> Path:
+    """Where verl keeps the checkpoint of a step."""
+    return checkpoints / f"global_step_{step}"
+
+
+def steps(checkpoints: Path) -> list[int]:
+    """The steps of which there is a folder, whole or not, in order."""
+    if not checkpoints.is_dir():
+        return []
+    found = (_FOLDER.fullmatch(path.name) for path in checkpoints.iterdir() if path.is_dir())
+    return sorted(int(match[1]) for match in found if match)
+
+
+def tracked_step(checkpoints: Path) -> int | None:
+    """The step that verl's tracker file names, or None if there is no such file or no number in it."""
+    try:
+        text = (checkpoints / TRACKER).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def write_manifest(folder: Path) -> None:
+    """Note the files of a complete checkpoint with their sizes in bytes."""
+    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder) if path.name != MANIFEST}
+    write_text(folder / MANIFEST, json.dumps({"files": sizes}, indent=1) + "\n")
+
+
+def find_fault(folder: Path, full: bool = False) -> str | None:
+    """What is wrong with a checkpoint, or None.
+
+    One with a manifest must have its files in their sizes; one without, as verl alone writes them, the shards of all
+    ranks and the state of the data loader. The files that are there must be of their formats.
+    """
+    manifest = folder / MANIFEST
+    faults = _manifest_faults(folder) if manifest.exists() else _missing_parts(folder)
+    for fault in faults:
+        return fault
+    for path in _files(folder):
+        fault = _file_fault(path, full)
+        if fault:
+            return f"{path.relative_to(folder)}: {fault}"
+    return None
+
+
+def choose(checkpoints: Path, full: bool = False) -> Choice:
+    """Find the newest usable checkpoint, set aside those that are broken, and make verl's tracker file name it.
+
+    Nothing is deleted: a broken ``global_step_<N>`` becomes ``global_step_<N>.damaged``. A complete checkpoint newer
+    than the one that the tracker names is left alone, since whoever wrote the tracker may have gone back on purpose.
+
+    Raises:
+        UserError: there was a checkpoint to go on from, and none of those that are left is usable.
+    """
+    tracked, notes, chosen = tracked_step(checkpoints), [], None
+    if tracked is None and (checkpoints / TRACKER).exists():
+        notes.append(f"{checkpoints / TRACKER}: expected the number of a step; it is written anew")
+    for step in reversed(steps(checkpoints)):
+        folder = folder_of(checkpoints, step)
+        if _is_rotated(folder) and (tracked is None or step < tracked):
+            continue
+        fault = find_fault(folder, full)
+        if fault:
+            notes.append(f"{folder}: not usable ({fault}); set aside as {_set_aside(folder).name}")
+        elif tracked is not None and step > tracked:
+            notes.append(f"{folder}: newer than step {tracked}, which {TRACKER} names and which is used")
+        else:
+            chosen = step
+            break
+    if chosen is None and (checkpoints / TRACKER).exists():
+        raise UserError(f"{_nothing_left(checkpoints)} {'; '.join(notes)}")
+    if chosen != tracked:
+        write_text(checkpoints / TRACKER, f"{chosen}")
+        notes.append(f"{checkpoints}: going on from step {chosen}")
+    return Choice(chosen, tuple(notes))
+
+
+def world_size(folder: Path) -> int | None:
+    """The number of ranks that wrote a checkpoint, None if its files do not tell."""
+    sizes = {int(match[2]) for path in _files(folder) if (match := _SHARD.fullmatch(path.name))}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def read_best(checkpoints: Path) -> dict[str, Any] | None:
+    """best.json: {"step", "accuracy"}, or None if there is none whose checkpoint is there."""
+    try:
+        best = json.loads((checkpoints / BEST_FILE).read_text())
+        step, _ = int(best["step"]), float(best["accuracy"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return best if folder_of(checkpoints / BEST, step).is_dir() else None
+
+
+def keep_best(checkpoints: Path, step: int, accuracy: float) -> bool:
+    """Keep the checkpoint of ``step`` in best/ if its validation accuracy is above that of the one there.
+
+    Its files are linked, and copied only where the file system has no links, so that the rotation, which deletes
+    ``global_step_<N>``, takes nothing away. Of equal accuracies the earlier step stays.
+
+    Returns:
+        Whether it is the best now.
+    """
+    best, source = read_best(checkpoints), folder_of(checkpoints, step)
+    if not source.is_dir() or (best and accuracy <= best["accuracy"]):
+        return False
+    target = folder_of(checkpoints / BEST, step)
+    partial = target.with_name(f".{target.name}.partial")
+    for leftover in (partial, target):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(source, partial, copy_function=_link)
+    os.replace(partial, target)
+    write_text(checkpoints / BEST_FILE, json.dumps({"step": step, "accuracy": accuracy}) + "\n")
+    for other in steps(checkpoints / BEST):
+        if other != step:
+            shutil.rmtree(folder_of(checkpoints / BEST, other))
+    return True
+
+
+def prune(checkpoints: Path, keep: int, newest: int) -> None:
+    """Delete all but the ``keep`` newest checkpoints up to step ``newest``.
+
+    verl's rotation knows only the checkpoints that its own process has saved, and leaves those of earlier attempts, and
+    the folders around what it has deleted.
+    """
+    done = [step for step in steps(checkpoints) if step <= newest]
+    for step in done[:-keep]:
+        shutil.rmtree(folder_of(checkpoints, step))
+
+
+def remove(folder: Path) -> None:
+    """Delete a checkpoint, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _manifest_faults(folder: Path) -> Iterator[str]:
+    try:
+        sizes = json.loads((folder / MANIFEST).read_text())["files"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        yield f"{MANIFEST}: not a list of files"
+        return
+    for name, size in sizes:
+        path = folder / name
+        if not path.is_file():
+            yield f"{name}: missing"
+        elif path.stat().st_size != size:
+            yield f"{name}: {path.stat().st_size} bytes, {size} when it was saved"
+
+
+def _missing_parts(folder: Path) -> Iterator[str]:
+    shards: dict[tuple[Path, str, int], set[int]] = defaultdict(set)
+    for path in _files(folder):
+        match = _SHARD.fullmatch(path.name)
+        if match:
+            shards[path.parent, match[1], int(match[2])].add(int(match[3]))
+    if not shards:
+        yield "no shard of a model in it"
+    for (parent, kind, size), ranks in shards.items():
+        missing = sorted(set(range(size)) - ranks)
+        if missing:
+            yield f"{(parent / kind).relative_to(folder)}: of {size} ranks those of {missing} are missing"
+        # Rank 0 writes it after its shards.
+        elif not (parent / "fsdp_config.json").is_file():
+            yield f"{(parent / 'fsdp_config.json').relative_to(folder)}: missing"
+    # Written after all shards, by the SFT trainer one for every data-parallel rank.
+    if not any(folder.glob("data*.pt")):
+        yield "data.pt: missing"
+
+
+def _file_fault(path: Path, full: bool) -> str | None:
+    try:
+        if path.suffix == ".pt":
+            return _archive_fault(path, full)
+        if path.suffix == ".safetensors":
+            return _safetensors_fault(path)
+        if path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return "not JSON"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
+
+
+def _archive_fault(path: Path, full: bool) -> str | None:
+    """torch.save writes a zip archive whose directory, at its end, says where the records begin."""
+    try:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            records = archive.infolist()
+            for record in records:
+                file.seek(record.header_offset)
+                if file.read(len(_RECORD)) != _RECORD:
+                    return f"its record {record.filename} is overwritten"
+            damaged = archive.testzip() if full else None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        return f"not a complete torch file ({error})"
+    if damaged:
+        return f"its record {damaged} does not have its checksum"
+    return None if any(record.filename.endswith("data.pkl") for record in records) else "not a torch file"
+
+
+def _safetensors_fault(path: Path) -> str | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):  # reads the head and compares it with the file's size
+            return None
+    except SafetensorError as error:
+        return f"not a complete safetensors file ({error})"
+
+
+def _is_rotated(folder: Path) -> bool:
+    """Whether verl's rotation has been there: it deletes what the ranks wrote and leaves the rest."""
+    return not any(folder.rglob("*_rank_*.pt")) and any(folder.glob("data*.pt"))
+
+
+def _set_aside(folder: Path) -> Path:
+    number, target = 1, folder.with_name(f"{folder.name}.damaged")
+    while target.exists():
+        number += 1
+        target = folder.with_name(f"{folder.name}.damaged-{number}")
+    os.rename(folder, target)
+    return target
+
+
+def _nothing_left(checkpoints: Path) -> str:
+    best = read_best(checkpoints)
+    way = (
+        f"go on from the best one with trainer.resume_mode=resume_path "
+        f"trainer.resume_from_path={folder_of(checkpoints / BEST, best['step'])}"
+        if best
+        else "choose another RUN_DIR to start anew"
+    )
+    return f"{checkpoints}: no usable checkpoint is left; {way}:"
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:  # another device, or a file system without links
+        shutil.copy2(source, target)
+    return target
