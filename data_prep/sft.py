@@ -5,7 +5,7 @@
 
 Without --replies, the reply to be learned is the reference calls alone; with it, the first reply of that file (written
 by data_prep/distill.py) that earns the reward, reasoning included. Prompts and split are those of the rows. The prompts
-ask for reasoning; to train without any, write them anew with --template tooln1/templates/direct.txt.
+ask for reasoning; to train without any, write them anew with --template direct.
 """
 
 from collections.abc import Sequence

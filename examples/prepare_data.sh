@@ -25,7 +25,7 @@ mix() { sources && make "$1" mix --input "$data/toolace" "$data/xlam" "${@:2}"; 
 single_turn() { mix single-turn-5518 --preset single-turn-5518; }
 # Two halves with no conversation in common; the held-out rows stay with the whole.
 halves() { single_turn && make halves mix --input "$data/single-turn-5518/train.parquet" --test-size 0.5; }
-calls_alone() { make "$1" sft --input "$2" --template "$root/tooln1/templates/direct.txt"; }
+calls_alone() { make "$1" sft --input "$2" --template direct; }
 reasons() { make "$1" sft --input "$2" --replies "$data/distilled/replies.jsonl"; }
 
 case "$1" in

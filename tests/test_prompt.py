@@ -77,6 +77,14 @@ def test_a_template_must_have_one_place_for_the_tools(tmp_path, text):
         build_system(TOOLS, template=text)
 
 
+def test_a_template_of_the_package_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    texts = {name: load_template(name) for name in ("thinking", "compact", "direct")}
+    assert len(set(texts.values())) == 3 and texts["thinking"] == load_template()
+    with pytest.raises(TemplateError, match="one of compact, direct, thinking"):
+        load_template("thinkin")
+
+
 def test_a_template_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(TemplateError, match="missing.txt"):
         load_template(tmp_path / "missing.txt")

@@ -10,10 +10,10 @@ The tools stand in the system message: the chat template's own tools slot is not
 import json
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from tooln1.errors import UserError
 from tooln1.tools import normalize_tools
 
 TOOLS_MARK = "{tools}"
@@ -21,23 +21,26 @@ ROLES = ("user", "assistant", "tool")
 TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 
 
-class TemplateError(ValueError):
+class TemplateError(UserError):
     """Raised when a template file cannot be read or does not have exactly one place for the tools."""
 
 
-def load_template(path: str | Path | None = None) -> str:
-    """Return the text of a template file, or of the thinking template when no path is given.
+def load_template(template: str | Path | None = None) -> str:
+    """Return a template's text: of a file, or of one in tooln1/templates/ by its name; the thinking template for None.
 
     Raises:
         TemplateError: the file cannot be read as UTF-8 text, or `{tools}` does not stand in it exactly once.
     """
-    if path is None:
+    if template is None:
         return _thinking_template()
+    shipped = {path.stem: path for path in _TEMPLATES.glob("*.txt")}
+    path = shipped.get(str(template), Path(template))
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise TemplateError(f"template {path} cannot be read: {error}") from None
-    _split(text, f"template {path}")
+        names = ", ".join(sorted(shipped))
+        raise TemplateError(f"template {template} cannot be read: {error}; give a file, or one of {names}") from None
+    _split(text, f"template {template}")
     return text
 
 
@@ -133,6 +136,8 @@ def format_reply(calls: Iterable[Mapping[str, Any]], reasoning: str) -> str:
     return f"<think>{reasoning}</think>\n{format_call_turn(calls)}"
 
 
+_TEMPLATES = Path(__file__).with_name("templates")
+
 # Made once: json.dumps with an option sets up a new encoder for every call. What has come out of JSON has no circles.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 _STRICT_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
@@ -140,7 +145,7 @@ _STRICT_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 @cache
 def _thinking_template() -> str:
-    return (files("tooln1") / "templates" / "thinking.txt").read_text(encoding="utf-8")
+    return (_TEMPLATES / "thinking.txt").read_text(encoding="utf-8")
 
 
 @lru_cache(16)

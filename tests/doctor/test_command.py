@@ -66,3 +66,11 @@ def test_supervised_fine_tuning_is_examined_too(recipe, tiny_model, tiny_data, t
     path = f"data.train_files={tiny_data / 'train.parquet'}"
     doctor(recipe, [*wrong, path], gpus=8, gpu_memory=80)
     assert "column messages: missing; expected data.messages_key=messages" in capsys.readouterr().out
+
+
+def test_a_key_that_only_verls_code_knows_is_no_fault(config_only, capsys):
+    # verl/trainer/ppo/reward.py reads reward_kwargs; no file of verl's has it.
+    model = config_only("Qwen/Qwen3-0.6B")
+    variant = "+reward.custom_reward_function.reward_kwargs={variant: binary_no_reason}"
+    assert doctor("tool_n1_grpo", [f"actor_rollout_ref.model.path={model}", variant], gpus=8, gpu_memory=80) == 0
+    assert "reward_kwargs" not in capsys.readouterr().out

@@ -36,7 +36,7 @@ def test_the_recipes_fit_on_a_node_of_eight_large_gpus(name, lines):
     "name, gpus, gib, overrides, changes, expected",
     [
         (SEVEN, 8, 24, [], {}, r"update: about .* largest part is activations .*: lower actor\.ppo_max_token_len"),
-        (SEVEN, 2, 80, [], {}, r"update: about .* largest part is optimizer .*: more GPUs, or actor\.fsdp_config\.opt"),
+        (SEVEN, 2, 80, [], {}, r"update: about .* largest part is optimizer .*: more GPUs, or LoRA"),
         (SEVEN, 8, 48, [], {"fused": False}, r"update: .* logits .*: model\.use_fused_kernels=true"),
         (SEVEN, 8, 80, [], {"checkpointing": False}, r"activations .*: model\.enable_gradient_checkpointing=true"),
         (SEVEN, 8, 80, ["actor_rollout_ref.rollout.gpu_memory_utilization=0.95"], {}, r"generation: .* engine's share"),

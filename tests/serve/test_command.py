@@ -122,7 +122,7 @@ def a_checkpoint_of_verls(model, folder):
         (a_broken_config, [], "config.json: not readable as JSON"),
         (a_folder_without_weights, [], "no weights"),
         (a_checkpoint_of_verls, [], "merge it first: python -m verl.model_merger merge --backend fsdp --local_dir"),
-        (shutil.copytree, ["--template", "none.txt"], "--template takes a file, or one of compact, direct, thinking"),
+        (shutil.copytree, ["--template", "none.txt"], "give a file, or one of compact, direct, thinking"),
         (shutil.copytree, ["--chat-template", "none.jinja"], "--chat-template none.jinja: cannot be read"),
         (shutil.copytree, ["--chat-template"], "--chat-template: expected a file after it"),
     ],

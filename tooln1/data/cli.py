@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tooln1.data.errors import DataError
 from tooln1.data.lengths import PromptLengths
-from tooln1.prompt import TemplateError
+from tooln1.errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -57,7 +56,9 @@ def add_split_arguments(parser: argparse.ArgumentParser, test_size: str | None =
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every script takes about its output and the way to it."""
     parser.add_argument("--output", metavar="DIR", required=True, help="folder for train, test and stats files")
-    parser.add_argument("--template", metavar="FILE", help="another prompt template; {tools} marks the tools' place")
+    parser.add_argument(
+        "--template", help="another prompt template: a file with {tools} at the tools' place, compact, or direct"
+    )
     parser.add_argument(
         "--workers",
         type=positive,
@@ -93,7 +94,7 @@ def prompt_lengths(arguments: argparse.Namespace) -> PromptLengths | None:
     """Return what measures the prompts, None without --tokenizer.
 
     Raises:
-        DataError: the tokenizer does not load.
+        tooln1.data.errors.DataError: the tokenizer does not load.
     """
     return PromptLengths(arguments.tokenizer, arguments.max_prompt_length) if arguments.tokenizer else None
 
@@ -113,7 +114,7 @@ def run(main: Callable[[], None]) -> None:
     """Run a script's main; what the user can mend becomes one line on stderr and exit code 2."""
     try:
         main()
-    except (DataError, TemplateError) as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:

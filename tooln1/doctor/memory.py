@@ -184,12 +184,15 @@ def _sharded(count: int, plan: Plan) -> int:
 
 
 def _trainer_parts(shape: ModelShape, plan: Plan) -> dict[str, Part]:
-    """What the trainer keeps on the GPU from step to step, unless it is offloaded."""
+    """What the trainer keeps on the GPU from step to step, unless it is offloaded.
+
+    Offloading empties the GPU between the trainer's phases; during them no setting makes the weights smaller.
+    """
     moments = trained_parameters(shape, plan) * plan.moment_bytes // plan.shard
     weights = _sharded(held_parameters(shape, plan), plan)
     return {
-        "weights": Part("weights", weights, "more GPUs, or actor.fsdp_config.param_offload=true"),
-        "optimizer": Part("optimizer", moments, "more GPUs, or actor.fsdp_config.optimizer_offload=true"),
+        "weights": Part("weights", weights),
+        "optimizer": Part("optimizer", moments, "more GPUs, or LoRA (model.lora_rank=…)"),
     }
 
 
@@ -214,11 +217,11 @@ def _resting(shape: ModelShape, plan: Plan, gpu_bytes: int) -> list[Part]:
 
 def _generation(plan: Plan, rollout: Rollout, trainer: dict[str, Part], gpu_bytes: int) -> Phase:
     share = Part("engine's share", round(rollout.memory_share * gpu_bytes), "lower rollout.gpu_memory_utilization")
-    resident = []
-    if not plan.param_offload:
-        resident.append(trainer["weights"])
-    if not plan.optimizer_offload:
-        resident.append(trainer["optimizer"])
+    offloaded = {"weights": plan.param_offload, "optimizer": plan.optimizer_offload}
+    settings = {"weights": "actor.fsdp_config.param_offload", "optimizer": "actor.fsdp_config.optimizer_offload"}
+    resident = [
+        Part(name, trainer[name].bytes, f"{settings[name]}=true") for name, away in offloaded.items() if not away
+    ]
     # The engine counts its own context and graphs into its share.
     return Phase("generation", (share, *resident, Part("CUDA contexts", PROCESS_BYTES)))
 

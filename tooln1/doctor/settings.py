@@ -54,7 +54,7 @@ def check_with_verl(findings: Findings, config: DictConfig) -> None:
 
 
 def check_keys(findings: Findings, config: DictConfig) -> None:
-    """Report keys that neither verl's configuration files nor its dataclasses have.
+    """Report keys that neither verl's configuration files nor its dataclasses have, nor its code reads.
 
     Hydra refuses unknown keys on the command line; in a YAML file of one's own it takes a mistyped key for a new one.
     """
@@ -62,11 +62,9 @@ def check_keys(findings: Findings, config: DictConfig) -> None:
     base = _verls_own(verl / "trainer" / "config", "sft_trainer_engine" if is_sft(config) else "ppo_trainer")
     for key, siblings in _unknown(config, base):
         name = key.rpartition(".")[2]
-        close = difflib.get_close_matches(name, siblings, n=1)
-        hint = f"did you mean {close[0]}?" if close else "remove it, or correct its name"
-        if _is_read(verl, name):
-            findings.warn("settings", f"{key}: in none of verl's configuration files; {hint}")
-        else:
+        if not _is_read(verl, name):
+            close = difflib.get_close_matches(name, siblings, n=1)
+            hint = f"did you mean {close[0]}?" if close else "remove it, or correct its name"
             findings.fault("settings", f"{key}: no such setting, verl would never read it; {hint}")
 
 

@@ -20,7 +20,7 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the data of API-Bank and ACEBench")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where results go (default: runs/eval/MODEL)")
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N cases of each category")
-    parser.add_argument("--template", metavar="FILE", help="the prompt template of the training, if not thinking.txt")
+    parser.add_argument("--template", help="the training's prompt template: a file, compact, or direct (thinking)")
     parser.add_argument("--form", choices=("function_calling", "dialogues"), help="which form of API-Bank's data")
     parser.add_argument("--bfcl-python", metavar="FILE", help="Python of BFCL's environment (default: .venv-bfcl's)")
     _add_endpoint(parser)

@@ -13,6 +13,8 @@ from tooln1.report.scan import OTHER, OUTCOMES, SIGNALS, StepScan
 
 # A longer curve is thinned to every k-th step: more points than pixels show nothing.
 MOST_POINTS = 1000
+# Where runs are overlaid, the dashes of more sources would fill the chart with their legend.
+MOST_EXPLAINED = 4
 
 # What verl's trainer does in a step, in its order; other timings are parts of these or stand on their own.
 PHASES = ("gen", "reward", "old_log_prob", "ref", "values", "adv", "update_critic", "update_actor", "update_weights")
@@ -129,7 +131,8 @@ def _accuracy(runs: list[RunData]) -> Chart:
             style = 0 if len(sources) == 1 else 1 + sources.index(source)
             line = _line(number, _label(runs, run, source[shared:]), steps, style)
             # Runs have colours and sources have dashes: one run's names explain those of the others.
-            chart.lines.append(replace(line, named=number == 0 or style == 0))
+            explains = number == 0 and (len(runs) == 1 or len(sources) <= MOST_EXPLAINED)
+            chart.lines.append(replace(line, named=explains or style == 0))
     return chart
 
 

@@ -6,13 +6,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 
 from tooln1.data.parquet import atomic_path
 from tooln1.errors import UserError
 from tooln1.preflight.model import check_model, hub_is_offline
-from tooln1.prompt import TemplateError, load_template
+from tooln1.prompt import load_template
 from tooln1.reward_score.toolcall import _THINK
 from tooln1.serve.chat_template import own_template, prologue
 
@@ -44,7 +43,7 @@ def build_command(
             'vLLM is not installed here; run: pip install -e ".[vllm]" (or, without a GPU, bash examples/setup_cpu.sh)'
         )
     _check_checkpoint(checkpoint)
-    text = load_prompt_template(template)
+    text = load_template(template)
     own, options = _take_option("--chat-template", options)
     chat_template = prologue(text) + (own_template(checkpoint) if own is None else _read(own))
     on_cpu = _vllm_is_for_cpu()
@@ -55,19 +54,6 @@ def build_command(
     settings = [*_settings(_store(chat_template), _THINK in text), *(CPU_SETTINGS if on_cpu else ())]
     environment = {key: value for key, value in CPU_ENVIRONMENT.items() if on_cpu and key not in os.environ}
     return [sys.executable, *start, *settings, *options], environment
-
-
-def load_prompt_template(template: str | None) -> str:
-    """Return a prompt template's text by its file, or by the name it has in tooln1/templates/; by default, thinking.
-
-    Raises:
-        UserError: there is none, or `{tools}` does not stand in it exactly once.
-    """
-    shipped = {Path(entry.name).stem: entry for entry in (files("tooln1") / "templates").iterdir()}
-    try:
-        return load_template(str(shipped[template]) if template in shipped else template)
-    except TemplateError as error:
-        raise UserError(f"{error}; --template takes a file, or one of {', '.join(sorted(shipped))}") from None
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    options.add_argument("--template", metavar="FILE", help="the training's prompt template, or its name (thinking)")
+    options.add_argument("--template", help="the training's prompt template: a file, compact, or direct (thinking)")
     options.add_argument("--dry-run", action="store_true", help="print the command instead of running it")
     return options
 

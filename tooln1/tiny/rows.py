@@ -10,13 +10,9 @@ has to find out that the careful one pays.
 import json
 import random
 from collections.abc import Iterator
-from importlib.resources import files
-from pathlib import Path
 
 from tooln1.prompt import build_messages, format_reply, load_template
 from tooln1.tiny.world import KINDS, Task, World
-
-COMPACT = Path(str(files("tooln1") / "templates" / "compact.txt"))
 
 CAREFUL = 0.42
 TURNS = 6
@@ -103,7 +99,7 @@ def demonstrations(world: World, count: int, seed: int) -> Iterator[list[dict]]:
 
 def load_compact_template() -> str:
     """The short template of the tiny world: the thinking template's steps in a tenth of its tokens."""
-    return load_template(COMPACT)
+    return load_template("compact")
 
 
 def sample_texts(seed: int, count: int = 1000) -> Iterator[str]:
