@@ -6,6 +6,8 @@ import shutil
 import pytest
 from verl_run import write_lines
 
+from tooln1.data.parquet import write_text
+from tooln1.eval.summary import published, summarise
 from tooln1.report.text import format_text, sparkline
 
 
@@ -108,40 +110,32 @@ def test_a_run_that_was_killed_says_where_it_stands(copied, load):
     assert any("unfinished" in note for note in run.notes)
 
 
-SUMMARY = {
-    "model": "mine",
-    "created": "2026-01-01",
-    "benchmarks": {
-        "bfcl": {
-            "categories": {
-                "non_live_simple": {
-                    "accuracy": 0.9,
-                    "correct": 9,
-                    "scored": 10,
-                    "unanswered": 0,
-                    "interval": [0.6, 0.98],
-                },
-                "irrelevance": {"accuracy": None},
-            },
-            "accuracy": 0.85,
-            "errors": {"wrong tool": 1},
-        }
-    },
-    "reference": [{"model": "Tool-N1-7B", "benchmarks": {"bfcl": {"Non-Live Simple": 0.8, "overall": 0.7}}}],
-}
+class Averages:
+    """What `tooln1.eval.summary` asks of a benchmark."""
+
+    def groups(self, accuracy):
+        return {"non_live": accuracy["non_live_simple"], "mine": 0.5, "accuracy": 0.85}
 
 
-def test_evaluations_stand_beside_what_they_quote(copied, load):
+def evaluated(category, correct, error=None):
+    return {"category": category, "id": "a", "correct": correct, "error": error, "finish_reason": "stop"}
+
+
+def test_evaluations_stand_beside_the_papers_figures(copied, load):
+    rows = [evaluated("non_live_simple", True)] * 9 + [evaluated("non_live_simple", False, "wrong_tool")]
+    part = summarise(Averages(), [*rows, evaluated("irrelevance", None)], {}, {})
+    summary = {"model": "m", "created": "2026", "benchmarks": {"bfcl": part}, "reference": published()}
     path = copied / "eval" / "last" / "summary.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(SUMMARY))
-    (table,) = load(copied).evaluations[0].tables
-    assert table.head[-1] == "Tool-N1-7B"
-    assert table.rows == [
-        ["non_live_simple", "90.0 %", "60.0 % – 98.0 %", "9 / 10", "0", "80.0 %"],
-        ["irrelevance", "–", "–", "– / –", "–", "–"],
-        ["overall", "85.0 %", "", "", "", "70.0 %"],
+    write_text(path, json.dumps(summary))
+    categories, comparison = load(copied).evaluations[0].tables
+    assert categories.rows == [
+        ["non_live_simple", "90.0 %", "59.6 % – 98.2 %", "9 / 10", "0"],
+        ["irrelevance", "–", "–", "0 / 0", "1"],
+        ["accuracy", "85.0 %", "", "", ""],
     ]
+    assert categories.errors["wrong_tool"] == 1
+    assert comparison.head == ["model", "non_live", "accuracy"]
+    assert comparison.rows[:2] == [["this run", "90.0 %", "85.0 %"], ["Tool-N1-7B", "89.2 %", "84.8 %"]]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"benchmarks": 3}', '{"benchmarks": {"bfcl": 3}}'])

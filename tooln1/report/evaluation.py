@@ -9,11 +9,15 @@ from tooln1.report.files import RunFiles
 
 @dataclass
 class Table:
-    """One benchmark: a row for each category, with the share that was right, how many, and its interval."""
+    """A table of one benchmark: its categories, or this run beside the published figures.
+
+    `own` is the row that sums the run up; `errors` counts the kinds of error.
+    """
 
     benchmark: str
     head: list[str]
     rows: list[list[str]]
+    own: int
     errors: dict[str, int] = field(default_factory=dict)
 
 
@@ -40,42 +44,39 @@ def read_evaluations(files: RunFiles) -> list[Evaluation]:
 
 
 def _read(name: str, summary: dict[str, Any]) -> Evaluation:
-    references = [one for one in summary.get("reference") or [] if isinstance(one, dict)]
     evaluation = Evaluation(name, str(summary.get("model", "")), str(summary.get("created", "")))
     for benchmark, result in (summary.get("benchmarks") or {}).items():
-        evaluation.tables.append(_table(str(benchmark), result, references))
+        evaluation.tables.append(_categories(benchmark, result))
+        published = [one for one in summary.get("reference") or [] if one["benchmark"] == benchmark]
+        if published:
+            evaluation.tables.append(_comparison(benchmark, result, published))
     return evaluation
 
 
-def _table(benchmark: str, result: dict[str, Any], references: list[dict[str, Any]]) -> Table:
-    columns = [(str(one.get("model", "?")), figures) for one in references if (figures := _figures(one, benchmark))]
-    head = ["category", "accuracy", "95 % interval", "right / scored", "unanswered", *(name for name, _ in columns)]
+def _categories(benchmark: str, result: dict[str, Any]) -> Table:
+    """A row for each category: the share that was right, its interval, and how many that are."""
     rows = []
-    for category, one in (result.get("categories") or {}).items():
+    for category, one in result["categories"].items():
         low, high = one.get("interval") or (None, None)
         interval = "–" if low is None or high is None else f"{percent(low)} – {percent(high)}"
         counts = f"{one.get('correct', '–')} / {one.get('scored', '–')}"
-        quoted = [percent(_lookup(figures, str(category))) for _, figures in columns]
-        missed = str(one.get("unanswered", "–"))
-        rows.append([str(category), percent(one.get("accuracy")), interval, counts, missed, *quoted])
-    overall = [percent(_lookup(figures, "overall")) for _, figures in columns]
-    rows.append(["overall", percent(result.get("accuracy")), "", "", "", *overall])
-    return Table(benchmark, head, rows, {str(kind): count for kind, count in (result.get("errors") or {}).items()})
+        rows.append([category, percent(one.get("accuracy")), interval, counts, str(one.get("unanswered", "–"))])
+    rows.append(["accuracy", percent(result.get("accuracy")), "", "", ""])
+    head = ["category", "accuracy", "95 % interval", "right / scored", "unanswered"]
+    errors = {kind: int(count) for kind, count in (result.get("errors") or {}).items()}
+    return Table(benchmark, head, rows, len(rows) - 1, errors)
 
 
-def _figures(reference: dict[str, Any], benchmark: str) -> dict[str, Any] | None:
-    figures = (reference.get("benchmarks") or {}).get(benchmark, reference.get(benchmark))
-    return figures if isinstance(figures, dict) else {"overall": figures} if figures is not None else None
-
-
-def _lookup(figures: dict[str, Any], category: str) -> Any:
-    """A category's figure, whatever separates its words."""
-    plain = {_plain(str(key)): value for key, value in figures.items()}
-    return plain.get(_plain(category), plain.get("accuracy") if category == "overall" else None)
-
-
-def _plain(name: str) -> str:
-    return "".join(filter(str.isalnum, name.lower()))
+def _comparison(benchmark: str, result: dict[str, Any], published: list[dict[str, Any]]) -> Table:
+    """This run above the models of the paper, by the averages that both have."""
+    own = {**(result.get("groups") or {}), "accuracy": result.get("accuracy")}
+    theirs: dict[str, dict[str, Any]] = {}
+    for one in published:
+        theirs.setdefault(one["model"], {})[one["group"]] = one["accuracy"]
+    named = [name for name in own if name == "accuracy" or any(name in figures for figures in theirs.values())]
+    rows = [["this run", *(percent(own[name]) for name in named)]]
+    rows += [[model, *(percent(figures.get(name)) for name in named)] for model, figures in theirs.items()]
+    return Table(f"{benchmark}, beside the paper's figures", ["model", *named], rows, 0)
 
 
 def percent(share: Any) -> str:

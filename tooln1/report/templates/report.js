@@ -86,7 +86,15 @@ async function startCharts() {
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries) if (entry.isIntersecting) draw(entry.target);
   }, { rootMargin: "600px" });
-  for (const plot of document.querySelectorAll("[data-figure]")) seen.observe(plot);
+  const plots = [...document.querySelectorAll("[data-figure]")];
+  for (const plot of plots) seen.observe(plot);
+  // The others one by one while nothing else is to be done, before anybody scrolls there.
+  const drawNext = () => {
+    const plot = plots.shift();
+    if (!plot.closest("[hidden]")) draw(plot);
+    if (plots.length) requestIdleCallback(drawNext, { timeout: 1000 });
+  };
+  if (plots.length) requestIdleCallback(drawNext, { timeout: 1000 });
   for (const box of document.querySelectorAll("#run-switches input")) {
     box.checked = true;
     box.addEventListener("change", () => switchRun(Number(box.dataset.run), box.checked));
