@@ -219,7 +219,7 @@ ROUNDS = {
             setting("trainer.save_freq", -1),  # its checkpoints may not fit on the disk either
         ),
         Fault(
-            r"max_position_embeddings is 32768, fewer than the 40096 tokens",
+            r"max_position_embeddings is \d+, fewer than the 40096 tokens",
             setting("data.max_prompt_length", 40000),
             setting(f"{ROLLOUT}.max_model_len", 40096),
             setting(f"{ACTOR}.ppo_max_token_len_per_gpu", 50000),
@@ -229,17 +229,17 @@ ROUNDS = {
         GPU,
         Fault(r"trainer\.n_gpus_per_node=8: 4 GPUs are there; set trainer\.n_gpus_per_node=4", gpus(count=4)),
         Fault(r"compute capability 7\.0; bfloat16 and flash-attn need 8\.0", gpus(capability=7.0)),
-        Fault(r"4 of 4 GPUs in use by other processes \(2\.0 of 80\.0 GiB free\)", gpus(free=2 << 30)),
+        Fault(r"(4 of 4|8 of 8) GPUs in use by other processes \(2\.0 of 80\.0 GiB free\)", gpus(free=2 << 30)),
         Fault(r"torch is built for the CPU only; run pip install", gpus(torch_cuda=None)),
         Fault(r"NCCL_SOCKET_IFNAME=ib9: no such network interface", variable("NCCL_SOCKET_IFNAME", "ib9")),
         Fault(r"trainer\.nnodes=2: no Ray cluster is named or runs here", setting("trainer.nnodes", 2)),
         Fault(
-            r"tensor_model_parallel_size=3: a replica takes 3 GPUs .* do not divide the run's 16",
+            r"tensor_model_parallel_size=3: a replica takes 3 GPUs .* do not divide the run's (8|16) ",
             setting(f"{ROLLOUT}.tensor_model_parallel_size", 3),
         ),
-        Fault(r"fsdp_size=5: does not divide 16 GPUs", setting(f"{ACTOR}.fsdp_config.fsdp_size", 5)),
+        Fault(r"fsdp_size=5: does not divide (8|16) GPUs", setting(f"{ACTOR}.fsdp_config.fsdp_size", 5)),
         Fault(
-            r"ppo_mini_batch_size=100: 100 prompts × 5 replies do not divide among 16",
+            r"ppo_mini_batch_size=100: 100 prompts × 5 replies do not divide among (8|16) ",
             setting(f"{ACTOR}.ppo_mini_batch_size", 100),
             setting("data.train_batch_size", 100),
         ),
