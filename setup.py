@@ -116,7 +116,7 @@ if __name__ == "__main__":
         extras_require=EXTRAS,
         entry_points={
             "console_scripts": ["tooln1 = tooln1.cli:main", "tooln1-python = tooln1.platforms.fork.client:main"],
-            "verl.plugins": ["tooln1_cpu = tooln1.platforms.cpu", "tooln1_train = tooln1.train.plugin"],
+            "verl.plugins": ["tooln1_cpu = tooln1.platforms.cpu"],
             "sglang.srt.plugins": ["tool_n1 = tooln1.serve.sglang_plugin:register"],
         },
     )

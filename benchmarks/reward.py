@@ -167,16 +167,17 @@ def plot(times: dict[str, dict[str, list[float]]], path: Path, curves: int = 6) 
     )
     place = SIZES.index(LIMIT_SIZE)
     slowest = sorted(times.items(), key=lambda item: -item[1]["strict"][place])[:curves]
-    figure, axes = pyplot.subplots(figsize=(10, 3.6), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(8, 6), layout="constrained")
     for label, one in slowest:
         axes.loglog(SIZES, one["strict"], marker="o", markersize=3, label=label)
     axes.loglog(SIZES, slowest[0][1]["floor"], "--", color="0.4", label="json.loads of the first")
     axes.plot(LIMIT_SIZE, LIMIT_MS, "rx", label=f"{LIMIT_MS:g} ms at {LIMIT_SIZE // 1000} KB")
     axes.set_xticks(SIZES, [f"{size // 1000:,} KB" for size in SIZES], minor=False)
     axes.minorticks_off()
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set(xlabel="length of the reply", ylabel="ms")
     axes.grid(color="0.9")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", frameon=False)
     # Without the date, the same times give the same bytes.
     figure.savefig(path, metadata={"Date": None})
 

@@ -8,7 +8,7 @@
 # Model:    Qwen/Qwen2.5-7B-Instruct
 # Hardware: 8 GPUs of 80 GB, as examples/run_qwen7b_grpo.sh
 # Time:     about 9 hours each on H100s (estimated: docs/reproduce.md says how)
-# Every run logs its own score, which trains, and acc, the binary reward, by which the four are compared.
+# Every run is validated by its own score, which trains, and by acc, the binary reward, which compares the four.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"
 

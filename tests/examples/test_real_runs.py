@@ -106,18 +106,26 @@ def test_grpo_goes_on_from_what_sft_has_left(train, tmp_path, tiny_data):
     rows = pq.read_metadata(tiny_data / "sft.parquet").num_rows
     tracker = tmp_path / "run" / "sft" / "checkpoints" / "latest_checkpointed_iteration.txt"
     assert int(tracker.read_text()) == 3 * (rows // 4)
-    made_of = json.loads((tmp_path / "run" / "rl" / "run.json").read_text())
+    made_of = json.loads((tmp_path / "run" / "rl" / "run.json").read_text())["made_of"]
     assert made_of["model_path"].startswith(str(tmp_path / "run" / "sft" / "checkpoints"))
 
 
 def test_each_reward_trains_by_its_own_score_and_logs_the_common_acc(train, reason_sft, tmp_path):
-    train("ablations/table4_rewards.sh", tmp_path / "run", *ONE_STEP, MODEL_PATH=reason_sft)
+    validated = [*ONE_STEP, "trainer.test_freq=1"]
+    train("ablations/table4_rewards.sh", tmp_path / "run", *validated, MODEL_PATH=reason_sft)
     for variant in VARIANTS:
-        assert_one_step(tmp_path / "run" / variant)
-        dump = rollouts(tmp_path / "run" / variant)
-        for row in dump:
+        folder = tmp_path / "run" / variant
+        assert_one_step(folder)
+        dump, validation = rollouts(folder), read_jsonl(folder / "validation" / "1.jsonl")
+        for row in [*dump, *validation]:
             expected = compute_score("", row["output"], row["gts"], variant=variant)
-            assert row["score"] == pytest.approx(expected["score"]) and row["acc"] == expected["acc"]
+            # verl keeps a rollout's score only; acc is in what is validated.
+            assert (
+                row["score"] == pytest.approx(expected["score"]) and row.get("acc", expected["acc"]) == expected["acc"]
+            )
+        logged = {key for record in read_jsonl(folder / "metrics.jsonl") for key in record["data"]}
+        assert {"acc", "score"} <= {key.split("/")[-2] for key in logged if key.startswith("val-")}
+        assert all("acc" in row for row in validation) and validation
         # After SFT some replies reason and fail, which only the partial rewards pay for.
         paid_in_part = [row for row in dump if 0 < row["score"] < 1]
         assert bool(paid_in_part) == variant.startswith("partial")

@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 
 from tooln1.errors import UserError
 from tooln1.train.settings import Settings, wandb_mode
-from tooln1.train.verl_command import logger_environment, train_command, train_environment
+from tooln1.train.verl_command import train_command, train_environment, trainer_environment
 
 FILES = {"MODEL_PATH": "Qwen/Qwen2.5-7B-Instruct", "TRAIN_FILE": "train.parquet", "VAL_FILE": "test.parquet"}
 
@@ -128,9 +128,9 @@ def test_wandb_is_offline_unless_an_account_is_set(environ, expected, tmp_path):
     assert wandb_mode({"NETRC": str(path), **environ}) == expected
 
 
-def test_loggers_find_their_places_on_every_node(tmp_path):
-    ours = settings(LOGGERS="tensorboard,wandb", WANDB_MODE="offline")
-    variables = logger_environment(ours, tmp_path / "metrics.jsonl", "abc")
+def test_the_trainer_finds_its_plugin_and_loggers_their_places_on_every_node(tmp_path):
+    ours = settings(LOGGERS="tensorboard,wandb", WANDB_MODE="offline", VERL_USE_EXTERNAL_MODULES="mine")
+    variables = trainer_environment(ours, tmp_path / "metrics.jsonl", "abc")
     assert variables == {
         "VERL_FILE_LOGGER_PATH": str(tmp_path / "metrics.jsonl"),
         "TENSORBOARD_DIR": "/runs/mine/tensorboard",
@@ -138,6 +138,7 @@ def test_loggers_find_their_places_on_every_node(tmp_path):
         "WANDB_DIR": "/runs/mine",
         "WANDB_RUN_ID": "abc",
         "WANDB_RESUME": "allow",
+        "VERL_USE_EXTERNAL_MODULES": "mine,tooln1.train.plugin",
     }
     command = train_command(ours, variables, validate_first=False)
     from tooln1.train.compose import compose
@@ -147,6 +148,11 @@ def test_loggers_find_their_places_on_every_node(tmp_path):
     assert composed.ray_kwargs.ray_init.runtime_env.env_vars == variables
     assert composed.trainer.val_before_train is False
     assert variables.items() <= train_environment(ours, variables).items()
+
+
+def test_another_trainer_of_verls_needs_no_plugin(tmp_path):
+    sync = settings("tool_n1_grpo", "trainer.v1.trainer_mode=sync")
+    assert set(trainer_environment(sync, tmp_path / "metrics.jsonl", "abc")) == {"VERL_FILE_LOGGER_PATH"}
 
 
 def test_the_platform_without_an_accelerator_gets_its_environment(tmp_path):

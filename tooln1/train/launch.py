@@ -27,7 +27,7 @@ from tooln1.train.compose import missing_keys, validate
 from tooln1.train.progress import MetricsCopy, all_of, follow, gather_metrics, progress_bar
 from tooln1.train.settings import Settings
 from tooln1.train.stopping import PREEMPTED, StopRequests
-from tooln1.train.verl_command import logger_environment, train_command, train_environment
+from tooln1.train.verl_command import train_command, train_environment, trainer_environment
 
 # How long a run is.
 _LENGTH = ("total_training_steps", "total_epochs")
@@ -69,7 +69,7 @@ def train(settings: Settings) -> int:
 def _attempt(settings: Settings, made_of: dict[str, Any], step: int | None) -> int:
     folder, trainer = settings.folder, settings.composed.trainer
     metrics = _new_metrics_file(folder, step or 0)
-    variables = logger_environment(settings, metrics, _wandb_id(folder))
+    variables = trainer_environment(settings, metrics, _wandb_id(folder))
     command = train_command(settings, variables, validate_first=_owes_validation(settings, step or 0))
     attempt = {
         "command": record.command_line(),

@@ -1,7 +1,9 @@
 """Makes the trainer of trainer.py known to verl, as ``trainer.v1.trainer_mode=long_run``.
 
-verl imports this module through the entry-point group ``verl.plugins`` whenever it is imported itself. Its trainers
-are imported later, and by few of a run's processes: the registration waits for that.
+    VERL_USE_EXTERNAL_MODULES=tooln1.train.plugin python -m verl.trainer.main_ppo trainer.v1.trainer_mode=long_run …
+
+`tooln1 train` sets both. With the variable, every process of a run imports this module; verl's trainers are imported
+later, and by few of them: the registration waits for that.
 """
 
 import importlib

@@ -9,6 +9,9 @@ from tooln1.preflight import child_environment
 from tooln1.train.compose import locate, quote, search_path
 from tooln1.train.settings import Settings, wandb_mode
 
+# verl's list of modules to import with itself; an entry point would be out of date in an older installation.
+_MODULES, _PLUGIN = "VERL_USE_EXTERNAL_MODULES", "tooln1.train.plugin"
+
 _PPO, _SFT = "verl.trainer.main_ppo", "verl.trainer.sft_trainer"
 
 
@@ -16,7 +19,7 @@ def train_command(settings: Settings, variables: dict[str, str], validate_first:
     """Starts verl's PPO or SFT trainer; a trainer.val_before_train among the user's settings wins.
 
     Args:
-        variables: those of `logger_environment`. Ray starts the trainer on any node of a cluster, with that node's
+        variables: those of `trainer_environment`. Ray starts the trainer on any node of a cluster, with that node's
             environment, so they are part of the configuration as well.
         validate_first: whether PPO validates before it trains.
     """
@@ -32,9 +35,17 @@ def train_command(settings: Settings, variables: dict[str, str], validate_first:
     ]
 
 
-def logger_environment(settings: Settings, metrics: Path, wandb_id: str) -> dict[str, str]:
-    """Where verl's loggers write; ``wandb_id`` makes all attempts one run there."""
+def trainer_environment(settings: Settings, metrics: Path, wandb_id: str) -> dict[str, str]:
+    """What the trainer reads: where its loggers write, and what verl imports besides itself.
+
+    Args:
+        metrics: the file of verl's file logger.
+        wandb_id: makes all attempts one run there.
+    """
     variables = {"VERL_FILE_LOGGER_PATH": str(metrics)}
+    if settings.saves_when_stopped:
+        others = settings.environ.get(_MODULES)
+        variables[_MODULES] = f"{others},{_PLUGIN}" if others else _PLUGIN
     if "tensorboard" in settings.composed.trainer.logger:
         variables["TENSORBOARD_DIR"] = str(settings.folder / "tensorboard")
     if "wandb" in settings.composed.trainer.logger:
@@ -48,7 +59,7 @@ def logger_environment(settings: Settings, metrics: Path, wandb_id: str) -> dict
 
 
 def train_environment(settings: Settings, variables: dict[str, str]) -> dict[str, str]:
-    """The whole environment of verl's process: that of ``settings``, the loggers' and what the platform needs."""
+    """The whole environment of verl's process: this process's, the trainer's and what the platform needs."""
     if settings.is_cpu:
         from tooln1.platforms.cpu.environment import cpu_environment
         from tooln1.tiny.stages import sft_environment
