@@ -2,16 +2,16 @@
 # Serves a checkpoint and lets an ordinary OpenAI client call tools with it: a question, the call, the tool's result, the
 # next question; the same answer streamed; a question that no tool fits.
 #
-#   bash examples/serve_and_call.sh [CHECKPOINT] [SERVE_OPTIONS]
+#   bash examples/serve_and_call.sh [CHECKPOINT [SERVE_OPTIONS]]
 #
-# Model:    the quickstart's, runs/tiny/merged, by default; without a CHECKPOINT the options must be left out too
+# Model:    the quickstart's, runs/tiny/merged, by default
 # Hardware: 2 CPU cores and 4 GB of free memory for the tiny model
 # Time:     half a minute, nearly all of it for vLLM to start
 set -euo pipefail
 
 root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 if [[ $# -eq 0 ]]; then
-    set -- "${RUN_DIR:-$root/runs/tiny}/merged" --template compact
+    set -- "${RUN_DIR:-$root/runs/tiny}/merged"
     if [[ ! -d $1 ]]; then
         echo "$1: no such folder; run bash examples/run_tiny_cpu_grpo.sh first, or name a checkpoint" >&2
         exit 2

@@ -17,6 +17,8 @@ from tooln1.errors import UserError
 from tooln1.tools import normalize_tools
 
 TOOLS_MARK = "{tools}"
+# Beside a model's weights: the template that it was trained with.
+MODEL_TEMPLATE = "prompt_template.txt"
 ROLES = ("user", "assistant", "tool")
 TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 
@@ -42,6 +44,20 @@ def load_template(template: str | Path | None = None) -> str:
         raise TemplateError(f"template {template} cannot be read: {error}; give a file, or one of {names}") from None
     _split(text, f"template {template}")
     return text
+
+
+def load_model_template(model: str | Path, template: str | Path | None = None) -> str:
+    """Return the template to ask a model with: the given one, else the one beside its weights, else the thinking one.
+
+    Args:
+        model: a model folder, or a name on the hub, which notes no template.
+        template: as for `load_template`.
+
+    Raises:
+        TemplateError: as `load_template`.
+    """
+    noted = Path(model) / MODEL_TEMPLATE
+    return load_template(noted if template is None and noted.is_file() else template)
 
 
 def build_system(tools: Any, context: str = "", template: str | None = None) -> str:

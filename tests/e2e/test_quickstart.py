@@ -87,6 +87,7 @@ def test_every_stage_leaves_what_the_next_one_needs(runs):
         "merged/config.json",
         "merged/tokenizer.json",
         "replies.jsonl",
+        "merged/prompt_template.txt",
         "report.html",
         "validation/0.jsonl",
         "rollouts/1.jsonl",

@@ -1,6 +1,8 @@
 """The model card: metadata that the hub reads, and what the run tells about the model."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -49,7 +51,7 @@ def test_the_text_tells_model_data_settings_course_and_versions(card):
     assert "| 0 | – | 0.000 |\n| 2 | 0.200 | 0.750 |\n| 4 | 0.400 | 0.500 |" in text
     assert "Not evaluated on a benchmark" in text
     assert "verl 0.9.1" in text
-    assert "build_system(tools)" in text and 'from_pretrained("mine")' in text
+    assert 'path = "mine"' in text and "from_pretrained(path)" in text
     assert "{{" not in text and "{%" not in text
 
 
@@ -59,14 +61,15 @@ def test_the_card_of_another_step_does_not_claim_to_be_the_best(card):
     assert metadata["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.5
 
 
-def test_the_way_to_use_the_model_is_code_that_runs(card):
+def test_the_way_to_use_the_model_is_code_that_runs(card, tmp_path):
     from tooln1.prompt import build_system
 
     _, text = card()
     code = text.split("```python\n")[1].split("```")[0]
-    names = {}
-    exec(compile(code.split("tokenizer, model")[0], "card", "exec"), names)  # up to the loading of a 7B model
-    assert names["messages"][0]["content"] == build_system(names["tools"])
+    code = code.split("tokenizer, model")[0] + "print(messages[0]['content'])"  # up to the loading of a 7B model
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    tool = {"name": "get_weather", "description": "Weather of a city", "parameters": {"city": {"type": "string"}}}
+    assert printed.stdout == build_system([tool]) + "\n"
 
 
 def test_evaluations_become_tables(run_dir, card):

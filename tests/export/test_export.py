@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from tooln1.cli import main
+from tooln1.data.rows import TEMPLATE_KEY
 from tooln1.errors import UserError
 from tooln1.export.check import check_model_folder
 from tooln1.export.export import export, find_checkpoint
-from tooln1.export.merge import merge
+from tooln1.export.merge import merge, note_template
+from tooln1.prompt import load_template
 
 
 def test_an_exported_model_is_the_checkpoints_and_loads(run_dir, tmp_path, model, capsys):
@@ -24,6 +27,7 @@ def test_an_exported_model_is_the_checkpoints_and_loads(run_dir, tmp_path, model
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor.bfloat16()), name
     assert AutoTokenizer.from_pretrained(output).chat_template
+    assert (output / "prompt_template.txt").read_text() == load_template("compact")
     assert "# mine" in (output / "README.md").read_text() and (output / "curves.png").stat().st_size > 1000
     assert os.listdir(output.parent) == ["mine"]
     with pytest.raises(UserError, match="mine: exists already"):
@@ -117,6 +121,16 @@ def test_a_folder_without_a_tokenizer_or_a_configuration_is_named(tiny_model, tm
 
 
 @pytest.mark.slow
+def test_files_that_disagree_or_are_gone_note_no_template(tiny_data, tmp_path):
+    other = tmp_path / "other.parquet"
+    pq.write_table(pq.read_table(tiny_data / "train.parquet").replace_schema_metadata({TEMPLATE_KEY: "{tools}"}), other)
+    for files in ([tiny_data / "train.parquet", other], [tmp_path / "gone.parquet"], []):
+        note_template(tmp_path, *files)
+        assert not (tmp_path / "prompt_template.txt").exists()
+    note_template(tmp_path, other)
+    assert (tmp_path / "prompt_template.txt").read_text() == "{tools}"
+
+
 def test_adapters_are_merged_into_the_weights(tiny_model, tmp_path, write_checkpoint):
     """What a LoRA run saves: the weights of peft's model, adapters among them, and lora_train_meta.json."""
     from peft import LoraConfig, get_peft_model

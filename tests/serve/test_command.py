@@ -84,6 +84,14 @@ def test_the_prompt_template_is_the_one_of_the_training(template, dry_run, tiny_
     assert dry_run(tiny_model, "--template", template) == words
 
 
+def test_the_template_that_a_model_notes_is_taken_unless_another_is_named(dry_run, tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / "prompt_template.txt").write_text("Mine: {tools}")
+    for options, text in (([], "Mine: {tools}"), (["--template", "compact"], (TEMPLATES / "compact.txt").read_text())):
+        words = dry_run(folder, *options)
+        assert Path(option(words, "chat-template")).read_text(encoding="utf-8") == served_template(tiny_model, text)
+
+
 def test_a_model_trained_without_reasoning_gets_no_reasoning_parser(dry_run, tiny_model):
     words = dry_run(tiny_model, "--template", "direct")
     assert option(words, "tool-call-parser") == "tool_n1_direct"

@@ -20,8 +20,9 @@ from tooln1.train.settings import LONG_RUN
 @pytest.fixture(scope="module")
 def verl():
     """verl's trainers, and the plugin's among them."""
-    import tooln1.train.plugin  # noqa: F401
     from verl.trainer.ppo import v1
+
+    import tooln1.train.plugin  # noqa: F401
 
     return v1
 

@@ -111,8 +111,7 @@ def _units(path: Path, file: pq.ParquetFile) -> Iterator[Unit]:
             f"{path}: not a file of prepared rows; expected the columns {', '.join(COLUMNS)} with "
             f"extra_info.source_row, found {', '.join(schema.names) or 'none'}"
         )
-    noted = (schema.metadata or {}).get(TEMPLATE_KEY)
-    template = noted.decode() if noted else _packaged_template_of(file)
+    template = _template_of(file)
     first = 0
     for group in range(file.metadata.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
@@ -120,10 +119,29 @@ def _units(path: Path, file: pq.ParquetFile) -> Iterator[Unit]:
         first += rows
 
 
-def _packaged_template_of(file: pq.ParquetFile) -> str | None:
+def template_of(path: str | Path) -> str | None:
+    """Return the text of the template that a file's prompts were written with, None if nothing tells.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            column = next((name for name in ("prompt", "messages") if name in file.schema_arrow.names), None)
+            return _template_of(file, column) if column else None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable parquet file ({error})") from None
+
+
+def _template_of(file: pq.ParquetFile, column: str = "prompt") -> str | None:
+    noted = (file.schema_arrow.metadata or {}).get(TEMPLATE_KEY)
+    return noted.decode() if noted else _packaged_template_of(file, column)
+
+
+def _packaged_template_of(file: pq.ParquetFile, column: str) -> str | None:
     """Return which packaged template a file without a note was written with, judged by its first row."""
-    for batch in file.iter_batches(1, columns=["prompt"]):
-        for prompt in batch["prompt"].to_pylist():
+    for batch in file.iter_batches(1, columns=[column]):
+        for prompt in batch[column].to_pylist():
             with suppress(DataError, TypeError, KeyError, IndexError):
                 return take_apart(prompt[0]["content"], None)[2]
         break

@@ -21,7 +21,7 @@ from tooln1.eval.reply import Reading, read_reply
 from tooln1.eval.runner import Key, Replies, collect
 from tooln1.eval.server import served
 from tooln1.eval.summary import published, summarise, write_results, write_summary
-from tooln1.prompt import load_template
+from tooln1.prompt import load_model_template
 from tooln1.reward_score.toolcall import _THINK
 
 BENCHMARKS = ("bfcl", "api_bank", "acebench")
@@ -55,7 +55,8 @@ def evaluate(target: str, endpoint: Endpoint, options: Options) -> tuple[str, in
         UserError: something in the data, the endpoint or the output folder must be mended first.
     """
     # The data come first: a mistake in them should not wait for a server to start.
-    benchmarks = _load(options)
+    template = load_model_template(target, options.template)
+    benchmarks = _load(options, template)
     is_address = target.startswith(("http://", "https://"))
     log = options.output / "server.log"
     with nullcontext(target) if is_address else served(_checkpoint(target), log, options.serve) as address:
@@ -67,7 +68,8 @@ def evaluate(target: str, endpoint: Endpoint, options: Options) -> tuple[str, in
             chosen = {one.name: _limited(one.cases, options.limit) for one in benchmarks}
             prompts = [((name, case.id), case.messages) for name, cases in chosen.items() for case in cases]
             unanswered = collect(prompts, ready, replies)
-    return _conclude(benchmarks, chosen, replies.by_case, unanswered, settings, options), len(unanswered)
+    tables = _conclude(benchmarks, chosen, replies.by_case, unanswered, settings, options, _THINK in template)
+    return tables, len(unanswered)
 
 
 def _checkpoint(target: str) -> Path:
@@ -86,8 +88,7 @@ async def _prepare(endpoint: Endpoint) -> Endpoint:
     return replace(endpoint, model=model, interface=interface)
 
 
-def _load(options: Options) -> list[Benchmark]:
-    template = load_template(options.template) if options.template else None
+def _load(options: Options, template: str) -> list[Benchmark]:
 
     def data() -> Path:
         if options.data is None:
@@ -127,8 +128,8 @@ def _conclude(
     unanswered: Mapping[Key, str],
     settings: Mapping[str, Any],
     options: Options,
+    reasoning: bool,
 ) -> str:
-    reasoning = options.template is None or _THINK in load_template(options.template)
     rows: list[dict[str, Any]] = []
     parts = {}
     for benchmark in benchmarks:

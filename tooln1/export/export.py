@@ -10,7 +10,7 @@ from tooln1.data.parquet import writing
 from tooln1.errors import UserError
 from tooln1.export.card import write_card
 from tooln1.export.check import check_model_folder
-from tooln1.export.merge import merge
+from tooln1.export.merge import merge, note_template
 from tooln1.export.sources import RunSources
 from tooln1.train import checkpoints
 
@@ -36,6 +36,7 @@ def export(run_dir: Path, step: str, output: Path, name: str | None = None) -> P
     with _new_folder(output) as partial:
         merge(folder, partial, run_dir / "logs" / "export.log")
         check_model_folder(partial)
+        note_template(partial, *sources.train_files)
         write_card(partial, sources, int(folder.name.removeprefix("global_step_")), name or output.name)
     return output
 

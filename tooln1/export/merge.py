@@ -5,6 +5,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from tooln1.data.parquet import write_text
+from tooln1.data.prepared import template_of
+from tooln1.prompt import MODEL_TEMPLATE
 from tooln1.tiny.process import run_stage
 
 _ADAPTER = "lora_adapter"  # where verl's merger puts what a LoRA run has trained
@@ -29,6 +32,16 @@ def merge(checkpoint: Path, target: Path, log: Path) -> None:
     run_stage(merger_command(checkpoint, target), os.environ, log)
     if (target / _ADAPTER).is_dir():
         _merge_adapter(target)
+
+
+def note_template(folder: Path, *train_files: Path) -> None:
+    """Write the prompt template of the training files beside the weights, if they all have the same and tell which.
+
+    `tooln1 serve` and `tooln1 eval` ask the model with it.
+    """
+    found = {template_of(path) for path in train_files if path.is_file()}
+    if len(found) == 1 and (text := found.pop()) is not None:
+        write_text(folder / MODEL_TEMPLATE, text)
 
 
 def _merge_adapter(folder: Path) -> None:

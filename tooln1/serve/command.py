@@ -11,7 +11,7 @@ from pathlib import Path
 from tooln1.data.parquet import atomic_path
 from tooln1.errors import UserError
 from tooln1.preflight.model import check_model, hub_is_offline
-from tooln1.prompt import load_template
+from tooln1.prompt import load_model_template
 from tooln1.reward_score.toolcall import _THINK
 from tooln1.serve.chat_template import own_template, prologue
 
@@ -32,8 +32,8 @@ def build_command(
         checkpoint: a model folder, or a name on the Hugging Face hub.
         options: options of `vllm serve`, which win over those given here; ``--chat-template`` replaces the
             checkpoint's own chat template.
-        template: a prompt template's file, or the name of one in tooln1/templates/ ("compact"); the thinking template
-            by default.
+        template: a prompt template's file, or the name of one in tooln1/templates/ ("compact"); by default the one
+            that the checkpoint notes, or the thinking template.
 
     Raises:
         UserError: vLLM is missing, the checkpoint is missing or broken, or a template is.
@@ -43,7 +43,7 @@ def build_command(
             'vLLM is not installed here; run: pip install -e ".[vllm]" (or, without a GPU, bash examples/setup_cpu.sh)'
         )
     _check_checkpoint(checkpoint)
-    text = load_template(template)
+    text = load_model_template(checkpoint, template)
     own, options = _take_option("--chat-template", options)
     chat_template = prologue(text) + (own_template(checkpoint) if own is None else _read(own))
     on_cpu = _vllm_is_for_cpu()

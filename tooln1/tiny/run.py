@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tooln1.data.errors import DataError
 from tooln1.errors import UserError
+from tooln1.export.merge import note_template
 from tooln1.platforms.cpu.environment import cpu_environment
 from tooln1.preflight import (
     RunLock,
@@ -122,6 +123,7 @@ def finish(run: Run, environment: dict[str, str], clock: Clock) -> None:
         target = run.folder / "merged.partial"
         shutil.rmtree(target, ignore_errors=True)
         run_stage(stages.merge_command(run, target), environment, run.logs / "merge.log", clock.tick)
+        note_template(target, run.train)
         os.replace(target, run.merged)
     if not (run.folder / "replies.jsonl").exists():
         _say("asking the merged checkpoint through vLLM")

@@ -31,7 +31,7 @@ LOGGERS = {
     "clearml": "clearml",
 }
 
-# The name that tooln1/train/trainer.py registers; importing it from there would import torch.
+# verl's name for the trainer of trainer.py. It stands here because importing that module imports torch.
 LONG_RUN = "long_run"
 
 

@@ -22,15 +22,15 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from tooln1.errors import UserError
 from tooln1.train import checkpoints
+from tooln1.train.settings import LONG_RUN
 from tooln1.train.stopping import STOP_FILE, STOPPED_FILE
 
-MODE = "long_run"
 ACCURACY = "validation/accuracy"
 
 logger = logging.getLogger(__name__)
 
 
-@register_trainer(MODE)
+@register_trainer(LONG_RUN)
 class LongRunTrainer(PPOTrainerSync):
     """PPOTrainerSync that answers to ``stop`` and keeps the best checkpoint."""
 
