@@ -56,6 +56,9 @@ EXTRAS = {
     ],
     "vllm": [f"verl[vllm]=={VERL}", "vllm==0.24.0", *VERL_GPU_STACK],
     "sglang": [f"verl[sglang]=={VERL}", "sglang==0.5.12", *VERL_GPU_STACK],
+    # flash-attn, on which verl's packed sequences run. It is built against the torch that is installed, so it comes
+    # after an engine's extra and with --no-build-isolation.
+    "fsdp": [f"verl[fsdp]=={VERL}"],
     "distill": ["openai==3.54.0"],
     "eval": ["openai==3.54.0"],
     "report": REPORT,

@@ -26,4 +26,6 @@ for version in "${versions[@]}"; do
     RUN_DIR="$RUN_DIR/$version"
     tooln1 train tool_n1_grpo trainer.experiment_name="llama${version}_grpo" context=8k "$@"
   )
+  # A dry run shows the first.
+  [[ "${DRY_RUN:-}" != 1 ]] || break
 done

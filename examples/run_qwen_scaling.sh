@@ -21,4 +21,6 @@ for size in "${sizes[@]}"; do
     [[ "$size" != 14B ]] || differs=(offload=actor)
     tooln1 train tool_n1_grpo trainer.experiment_name="qwen_scaling_$size" "${differs[@]}" "$@"
   )
+  # A dry run shows the first.
+  [[ "${DRY_RUN:-}" != 1 ]] || break
 done

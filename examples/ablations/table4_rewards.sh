@@ -20,4 +20,6 @@ for variant in "${variants[@]}"; do
     tooln1 train tool_n1_grpo trainer.experiment_name="table4_$variant" \
       ++reward.custom_reward_function.reward_kwargs.variant="$variant" "$@"
   )
+  # A dry run shows the first.
+  [[ "${DRY_RUN:-}" != 1 ]] || break
 done

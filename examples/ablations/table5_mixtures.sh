@@ -19,4 +19,6 @@ for mixture in "${mixtures[@]}"; do
     RUN_DIR="$RUN_DIR/$mixture"
     tooln1 train tool_n1_grpo trainer.experiment_name="table5_$mixture" "$@"
   )
+  # A dry run shows the first.
+  [[ "${DRY_RUN:-}" != 1 ]] || break
 done

@@ -6,6 +6,7 @@ test_real_runs.py.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -82,10 +83,21 @@ def different(calls):
     return list(kinds.values())
 
 
+# The variable of a script that trains several models, and what it holds by default.
+LOOP = re.compile(r"\$\{(SIZES|VERSIONS|VARIANTS|MIXTURES):-([^}]*)\}")
+
+
 @pytest.fixture(scope="module")
 def commands(commands_of):
-    """The calls of a script, each script being run once."""
-    return cache(commands_of)
+    """All calls of a script, each script being run once; a dry run of a loop makes its first only, so word by word."""
+
+    @cache
+    def calls(script):
+        loop = LOOP.search((EXAMPLES / script).read_text())
+        words = [{loop[1]: word} for word in loop[2].split()] if loop else [{}]
+        return [call for word in words for call in commands_of(script, **word)]
+
+    return calls
 
 
 def test_every_script_is_of_a_kind_that_is_tested_here():

@@ -92,7 +92,7 @@ def check_attention(findings: Findings, config: DictConfig) -> None:
     if chosen == "flash_attention_2" and find_spec("flash_attn") is None:
         findings.fault(
             "versions",
-            f"{key}={chosen}: flash-attn is not installed; run pip install flash-attn --no-build-isolation",
+            f'{key}={chosen}: flash-attn is not installed; run pip install -e ".[fsdp]" --no-build-isolation',
             here=True,
         )
 

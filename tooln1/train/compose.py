@@ -9,6 +9,7 @@
 import contextlib
 import difflib
 import functools
+import importlib.metadata
 import io
 import re
 import warnings
@@ -172,6 +173,12 @@ def _validate_ppo(config: DictConfig) -> None:
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
 
+    # verl asks the installed vLLM for the ranks that adapters may have; a plan is made where none is installed.
+    try:
+        importlib.metadata.version("vllm")
+    except importlib.metadata.PackageNotFoundError:
+        config = config.copy()
+        config.actor_rollout_ref.model.lora.merge = True
     # Its notes are about verl's defaults, and its message that all is well about a part only.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
 """Every change that the CPU platform makes to code outside tooln1, each with its reason.
 
 Nothing is imported to be patched: a patch waits until verl imports the module itself, so that importing verl stays
-cheap. What could be configured instead is configured, in recipe/tool_n1/config/tool_n1_grpo_cpu.yaml.
+cheap. What could be configured instead is configured, in recipe/tool_n1/config/platform/cpu.yaml.
 """
 
 import importlib.metadata
