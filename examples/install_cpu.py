@@ -39,7 +39,7 @@ STAMP = ENVIRONMENT / "tooln1-setup.json"
 LOCK = ENVIRONMENT / "tooln1-setup.lock"
 
 KEPT_OUT = ("torchaudio", "torchcodec", "torchvision")
-GPU_EXTRAS = ("sglang", "vllm")
+GPU_EXTRAS = ("fsdp", "sglang", "vllm")
 
 # Measured: the environment of `cpu,dev` takes 4.2 GB. Its wheels are 1.25 GB, which pip holds twice on the way: in a
 # temporary folder and in its cache.

@@ -240,7 +240,7 @@ def test_any_other_finding_of_pip_check_fails(checkout):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ("cpu,devel", "unknown extra 'devel'; the CPU environment can have cpu, dev, distill, report"),
+        ("cpu,devel", "unknown extra 'devel'; the CPU environment can have cpu, dev, distill, eval, report"),
         ("vllm", "unknown extra 'vllm'"),
         ("cpu dev", "expected at most one argument"),
     ],

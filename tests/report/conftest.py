@@ -28,7 +28,7 @@ def load():
     return lambda folder, **settings: load_runs([folder], ReportSettings(**settings))[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
     if CHROMIUM is None:
         pytest.skip("no chromium, chromium-browser or google-chrome on PATH")

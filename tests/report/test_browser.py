@@ -130,13 +130,16 @@ def test_pages_turn_and_a_rollout_of_the_group_opens(page_of_one):
     page.click("#back")
     assert page.locator("#list").inner_text() == first
     page.locator("#rollout .group button").last.click()
-    assert page.locator("#rollout .group button").last.get_attribute("aria-pressed") == "true"
+    page.wait_for_selector("#rollout .group button:last-child[aria-pressed=true]")
 
 
 def test_the_address_brings_back_what_was_shown(page_of_one):
     page = page_of_one
     page.select_option("[name=reason]", "wrong arguments")
-    page.locator("#list li").last.click()
+    last = page.locator("#list li").last
+    key = last.get_attribute("data-key")
+    last.click()
+    page.wait_for_function("key => location.hash.endsWith(key)", arg=key)
     shown = page.locator("#rollout").inner_text()
     page.reload()
     page.wait_for_selector("html[data-ready]")
