@@ -6,7 +6,7 @@
 #
 # Model:    Qwen/Qwen2.5-7B-Instruct (MODEL_PATH=… for another one, or a local folder)
 # Hardware: 1 GPU of 80 GB, 100 GB of host memory, 100 GB of disk
-# Memory:   50 GB while generating; 45 GB while training (31 GB of frozen weights, the rest activations)
+# Memory:   49 GiB while generating, 52 GiB in the update (tooln1 doctor's estimate)
 # Time:     about 2 days on an H100: 145 steps of 22 minutes (both estimated: docs/reproduce.md says how)
 # Switches: DRY_RUN=1 prints the settings; ENGINE=sglang, PAPER=1, PLATFORM=cpu, LOGGERS=… (examples/common.sh)
 set -euo pipefail

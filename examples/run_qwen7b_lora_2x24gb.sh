@@ -6,7 +6,8 @@
 #
 # Model:    Qwen/Qwen2.5-7B-Instruct (MODEL_PATH=… for another one, or a local folder)
 # Hardware: 2 GPUs of 24 GB, such as RTX 4090, 64 GB of host memory, 100 GB of disk
-# Memory:   15 GB a GPU while generating; 15 GB while training (8 GB of frozen weights, the rest activations)
+# Memory:   16 GiB a GPU while generating, 23 GiB in the update (tooln1 doctor's estimate); should that be too tight,
+#           actor_rollout_ref.actor.ulysses_sequence_parallel_size=2 halves the activations
 # Time:     about 6 days on RTX 4090s: 145 steps of an hour (both estimated: docs/reproduce.md says how). A smaller
 #           batch shows sooner whether it learns: data.train_batch_size=128.
 # Switches: DRY_RUN=1 prints the settings; ENGINE=sglang, PAPER=1, PLATFORM=cpu, LOGGERS=… (examples/common.sh)
