@@ -28,6 +28,22 @@ use() {
   need "$2" "$TRAIN_FILE" "$VAL_FILE"
 }
 
+# finish PID: waits for a run in the background. SIGTERM is passed on, so that it saves a checkpoint; bash alone would end
+# and leave it behind. Ctrl-C reaches the run by itself.
+finish() {
+  local run="$1" code=0
+  trap 'kill -TERM "$run"' TERM
+  trap : INT
+  wait "$run" || code=$?
+  # A signal ends the first wait; the run then takes its time.
+  while kill -0 "$run" 2>/dev/null; do
+    code=0
+    wait "$run" || code=$?
+  done
+  trap - TERM INT
+  return "$code"
+}
+
 # sft_model RUN_DIR: the model that an SFT run has left, in Hugging Face's form.
 sft_model() {
   local tracker="$1/checkpoints/latest_checkpointed_iteration.txt" step=LAST

@@ -19,8 +19,9 @@ for size in "${sizes[@]}"; do
     RUN_DIR="$RUN_DIR/$size"
     differs=()
     [[ "$size" != 14B ]] || differs=(offload=actor)
-    tooln1 train tool_n1_grpo trainer.experiment_name="qwen_scaling_$size" "${differs[@]}" "$@"
-  )
+    exec tooln1 train tool_n1_grpo trainer.experiment_name="qwen_scaling_$size" "${differs[@]}" "$@"
+  ) &
+  finish $!
   # A dry run shows the first.
   [[ "${DRY_RUN:-}" != 1 ]] || break
 done

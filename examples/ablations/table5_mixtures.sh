@@ -17,8 +17,9 @@ for mixture in "${mixtures[@]}"; do
   (
     use Qwen/Qwen2.5-7B-Instruct "$mixture" table5
     RUN_DIR="$RUN_DIR/$mixture"
-    tooln1 train tool_n1_grpo trainer.experiment_name="table5_$mixture" "$@"
-  )
+    exec tooln1 train tool_n1_grpo trainer.experiment_name="table5_$mixture" "$@"
+  ) &
+  finish $!
   # A dry run shows the first.
   [[ "${DRY_RUN:-}" != 1 ]] || break
 done

@@ -24,6 +24,8 @@ def _train(arguments: argparse.Namespace) -> None:
     from tooln1.train.launch import dry_run, train
     from tooln1.train.settings import settings_from_environment
 
+    # A shell script that starts this in its background has made it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings = settings_from_environment(arguments.config, arguments.overrides)
     if settings.is_dry_run:
         print(dry_run(settings), end="")
