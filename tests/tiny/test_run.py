@@ -14,6 +14,14 @@ from tooln1.tiny.stages import Run
 from tooln1.train.compose import compose
 
 
+@pytest.mark.parametrize(
+    "setting", ["trainer.save_freq=-1", "trainer.total_training_steps=0", "data.train_batch_size=x"]
+)
+def test_a_setting_that_the_last_stages_need_is_checked_first(setting, tmp_path):
+    with pytest.raises(DataError, match=setting):
+        driver.check_own_files(Run(folder=tmp_path, seed=0, overrides=(setting,)))
+
+
 @pytest.fixture
 def commands(monkeypatch):
     """The stages that were run; none of them does anything."""

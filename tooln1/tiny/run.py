@@ -153,6 +153,7 @@ def check_own_files(run: Run) -> None:
     """The checks of what the user brings: what is wrong with a file or a setting is said before anything is built."""
     batch = stages.whole_number(run.config, "data.train_batch_size")
     stages.whole_number(run.config, "trainer.total_training_steps")  # the time left is reckoned by it
+    stages.whole_number(run.config, "trainer.save_freq")  # the last checkpoint is merged and asked
     if run.train_file:
         check_files(run.train, run.val, batch)
     if run.model_path:
