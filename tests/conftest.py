@@ -42,3 +42,14 @@ def tiny_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny") / "data"
     main(["--output", str(folder), "--train", "300", "--test", "70", "--sft", "60", "--seed", "0"])
     return folder
+
+
+@pytest.fixture(scope="session")
+def model_server(tiny_model, tmp_path_factory):
+    """The address of a vLLM server that `tooln1 serve` has started for the tiny model; one for all tests."""
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+    from tooln1.eval.server import served
+
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    with served(tiny_model, log, ["--max-num-seqs=8"], patience=600) as address:
+        yield address

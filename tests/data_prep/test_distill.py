@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -313,66 +313,14 @@ def test_reasoning_that_comes_apart_counts(tmp_path, endpoint, xlam_folder):
     assert len(rows) == 40
 
 
-class VllmServer:
-    """vLLM's OpenAI-compatible server on a free port of this machine."""
-
-    def __init__(self, model, log):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        # Not the vllm command: it asks for the version of a distribution that the CPU build does not have.
-        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--port", self.port]
-        command += ["--host", "127.0.0.1", "--served-model-name", "tiny", "--dtype", "float32", "--enforce-eager"]
-        command += ["--max-model-len", 4096, "--max-num-seqs", 4, "--distributed-executor-backend", "uni"]
-        settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
-        environment = {**os.environ, **settings}
-        with open(log, "wb") as file:
-            self.process = subprocess.Popen(
-                list(map(str, command)), stdout=file, stderr=file, env=environment, start_new_session=True
-            )
-        self.url = f"http://127.0.0.1:{self.port}/v1"
-
-    def wait(self):
-        """Whether the server has come up; False if it has ended instead."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        while self.process.poll() is None:
-            try:
-                opener.open(f"http://127.0.0.1:{self.port}/health", timeout=5)
-                return True
-            except OSError:
-                time.sleep(0.2)
-        return False
-
-    def stop(self):
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGTERM)
-        self.process.wait(60)
-
-
-@pytest.fixture
-def vllm_server(tiny_model, tmp_path):
-    pytest.importorskip("vllm", reason="needs vLLM")
-    log = tmp_path / "vllm.log"
-    # Twice: on a busy machine its processes now and then lose each other while they start.
-    for _ in range(2):
-        server = VllmServer(tiny_model, log)
-        try:
-            if server.wait():
-                yield server
-                return
-        finally:
-            server.stop()
-    pytest.fail(f"vLLM ended: {log.read_text()[-2000:]}")
-
-
-def test_a_real_vllm_server_is_asked(tmp_path, vllm_server, xlam_folder, monkeypatch):
+def test_a_real_vllm_server_is_asked(tmp_path, model_server, tiny_model, xlam_folder, monkeypatch):
     """An untrained model earns nothing by itself: the server is told to decode one row's right reply."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     [first, *_] = pq.read_table(xlam_folder / "train.parquet").slice(0, 1).to_pylist()
     reply = format_reply(json.loads(first["reward_model"]["ground_truth"]), "the city and the day are given")
     extra = json.dumps({"structured_outputs": {"regex": re.sub(r"([\[\]{}.])", r"\\\1", reply)}})
-    options = {"model": "tiny", "max_tokens": 200, "concurrency": 4, "limit": 6, "extra_body": extra}
-    rows, stats = run_distill(vllm_server, xlam_folder, tmp_path, **options)
+    options = {"model": str(tiny_model), "max_tokens": 200, "concurrency": 4, "limit": 6, "extra_body": extra}
+    rows, stats = run_distill(SimpleNamespace(url=model_server), xlam_folder, tmp_path, **options)
     [row] = rows
     assert row["messages"] == [*first["prompt"], {"role": "assistant", "content": reply}]
     assert compute_score("x", reply, first["reward_model"]["ground_truth"])["score"] == 1

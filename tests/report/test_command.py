@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from verl_run import write_lines
@@ -76,7 +77,9 @@ def test_a_page_that_cannot_be_written_is_one_line(output, run_folder, tmp_path,
 def test_watching_waits_for_a_run_and_makes_its_page_anew(tmp_path):
     """One process sees an empty folder, then a first step, then a second."""
     command = [sys.executable, "-m", "tooln1.cli", "report", str(tmp_path), "--watch", "--every", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+    # Of a shell's background job, which may run the tests, Ctrl-C is ignored.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed) as watching:
         try:
             assert "waiting" in watching.stdout.readline()
             for step in (1, 2):

@@ -17,7 +17,6 @@ pytest.importorskip("openai", reason="the client is not installed")
 import openai
 
 from tooln1.eval.endpoint import render
-from tooln1.eval.server import served
 from tooln1.prompt import build_messages, format_reply
 
 TOOLS = [
@@ -30,11 +29,8 @@ REPLY = format_reply(CALLS, "both")
 
 
 @pytest.fixture(scope="module")
-def client(tiny_model, tmp_path_factory):
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    with served(tiny_model, log, ["--max-num-seqs=8"], patience=600) as address:
-        client = openai.OpenAI(base_url=address, api_key="none", max_retries=1)
-        yield client.with_options(timeout=120)
+def client(model_server):
+    return openai.OpenAI(base_url=model_server, api_key="none", max_retries=1, timeout=120)
 
 
 @pytest.fixture(scope="module")
