@@ -28,11 +28,11 @@ def read_reply(reply: str, reasoning: bool = True) -> Reading:
     Args:
         reasoning: whether the reasoning part must be right too; not for a template that asks for none.
     """
-    reasoned, text = toolcall._split(reply)
+    reasoned, text = toolcall.split_reply(reply)
     try:
         if reasoning and not reasoned:
             raise ValueError("no reasoning")
-        toolcall._check_calls(toolcall._strict_calls(text, toolcall._STRICT))
+        toolcall.check_calls(toolcall.decode_calls(text, toolcall.STRICT_JSON))
     except (ValueError, RecursionError):
         found = explain(reply if reasoning else f"<think>-</think>{reply[max(0, reply.find('<tool_call>')) :]}", "[]")
         return Reading(None, f"{found.reason}: {found.detail}" if found.detail else found.reason)
@@ -43,7 +43,7 @@ def read_reply(reply: str, reasoning: bool = True) -> Reading:
 
 
 def _int(text: str) -> int | str:
-    return int(text) if len(text) <= toolcall._MOST_DIGITS else text
+    return int(text) if len(text) <= toolcall.MOST_DIGITS else text
 
 
 def _float(text: str) -> float | str:

@@ -22,7 +22,7 @@ from tooln1.eval.runner import Key, Replies, collect
 from tooln1.eval.server import served
 from tooln1.eval.summary import published, summarise, write_results, write_summary
 from tooln1.prompt import load_model_template
-from tooln1.reward_score.toolcall import _THINK
+from tooln1.reward_score.toolcall import THINK
 
 BENCHMARKS = ("bfcl", "api_bank", "acebench")
 
@@ -68,7 +68,7 @@ def evaluate(target: str, endpoint: Endpoint, options: Options) -> tuple[str, in
             chosen = {one.name: _limited(one.cases, options.limit) for one in benchmarks}
             prompts = [((name, case.id), case.messages) for name, cases in chosen.items() for case in cases]
             unanswered = collect(prompts, ready, replies)
-    tables = _conclude(benchmarks, chosen, replies.by_case, unanswered, settings, options, _THINK in template)
+    tables = _conclude(benchmarks, chosen, replies.by_case, unanswered, settings, options, THINK in template)
     return tables, len(unanswered)
 
 

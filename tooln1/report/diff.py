@@ -36,11 +36,11 @@ def pair_calls(reply: str, ground_truth: str, profile: str = "strict") -> list[P
 
 def _read_calls(reply: str, profile: str) -> list[dict[str, Any]]:
     if profile == "strict":
-        calls = toolcall._strict_calls(toolcall._split(reply)[1], _READ)
-        toolcall._check_calls(calls)
+        calls = toolcall.decode_calls(toolcall.split_reply(reply)[1], _READ)
+        toolcall.check_calls(calls)
         return calls
-    turn = reply.rpartition(toolcall._PAPER_TURN)[2]
-    return toolcall._paper_calls(turn[slice(*toolcall._paper_span(turn))])
+    turn = reply.rpartition(toolcall.PAPER_TURN)[2]
+    return toolcall.paper_calls(turn[slice(*toolcall.paper_span(turn))])
 
 
 def _lay_out(call: dict[str, Any]) -> str:

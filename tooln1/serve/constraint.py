@@ -9,7 +9,7 @@ from typing import Any
 
 import xgrammar
 
-from tooln1.reward_score.toolcall import _CALL, _END_CALL, _END_THINK, _THINK
+from tooln1.reward_score.toolcall import CALL, END_CALL, END_THINK, THINK
 from tooln1.tools import normalize_tools
 
 ANY_OBJECT = {"type": "object"}
@@ -43,16 +43,16 @@ def build_constraint(tools: Any, *, name: str | None, several: bool, reasons: bo
     schema = {"type": "array", "minItems": 1, "items": {"anyOf": calls}, **definitions}
     if not several:
         schema["maxItems"] = 1
-    block = _tag(_CALL, {"type": "json_schema", "json_schema": schema}, _END_CALL)
+    block = _tag(CALL, {"type": "json_schema", "json_schema": schema}, END_CALL)
     elements = [*_reasoning(), block] if reasons else [block]
     return {"type": "structural_tag", "format": {"type": "sequence", "elements": elements}}
 
 
 def _reasoning() -> list[dict[str, Any]]:
-    text = {"type": "any_text", "excludes": [_THINK, _CALL, _END_CALL]}
+    text = {"type": "any_text", "excludes": [THINK, CALL, END_CALL]}
     # Its first character keeps the reasoning from being blank.
     inside = {"type": "sequence", "elements": [{"type": "regex", "pattern": r"[^\s<]"}, text]}
-    return [_tag(_THINK, inside, _END_THINK), {"type": "const_string", "value": "\n"}]
+    return [_tag(THINK, inside, END_THINK), {"type": "const_string", "value": "\n"}]
 
 
 def _tag(begin: str, content: dict[str, Any], end: str) -> dict[str, Any]:

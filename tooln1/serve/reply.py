@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tooln1.prompt import TAGS
 from tooln1.reward_score import toolcall
 from tooln1.reward_score.explain import _SKIP, _members
-from tooln1.reward_score.toolcall import _CALL, _END_THINK, _SPACE, _THINK
+from tooln1.reward_score.toolcall import CALL, END_THINK, SPACE, THINK
 
 _TAG = re.compile("|".join(map(re.escape, TAGS)))
 
@@ -35,13 +35,13 @@ class Call:
 
 def read_calls(text: str) -> list[Call] | None:
     """Read a call block, white space around it allowed: the calls, or None if the strict grammar does not accept it."""
-    text = text.strip(_SPACE)
-    if not text.startswith(_CALL):
+    text = text.strip(SPACE)
+    if not text.startswith(CALL):
         return None
-    text = text[len(_CALL) :].lstrip(_SPACE)
+    text = text[len(CALL) :].lstrip(SPACE)
     try:
-        checked = toolcall._strict_calls(text, toolcall._STRICT)
-        toolcall._check_calls(checked)
+        checked = toolcall.decode_calls(text, toolcall.STRICT_JSON)
+        toolcall.check_calls(checked)
         calls = []
         for position, start in _members(text, 0):
             name, place = checked[position]["name"], dict(_members(text, start))["arguments"]
@@ -75,11 +75,11 @@ class ReasoningReader:
             return "", text
         self._held += text
         if not self._inside:
-            start = self._held.lstrip(_SPACE)
-            if not start.startswith(_THINK):
-                return ("", "") if _THINK.startswith(start) else self._give_up()
+            start = self._held.lstrip(SPACE)
+            if not start.startswith(THINK):
+                return ("", "") if THINK.startswith(start) else self._give_up()
             self._inside = True
-            self._opening, self._held = self._held[: -len(start)] + _THINK, start[len(_THINK) :]
+            self._opening, self._held = self._held[: -len(start)] + THINK, start[len(THINK) :]
         return self._reason()
 
     def finish(self) -> tuple[str, str]:
@@ -93,14 +93,14 @@ class ReasoningReader:
         tag = _TAG.search(self._held)
         end = tag.start() if tag else len(self._held) - _begun_tag(self._held)
         reasoning, rest = self._held[:end], self._held[end:]
-        if self._opening is not None and not reasoning.strip(_SPACE):
+        if self._opening is not None and not reasoning.strip(SPACE):
             return self._give_up() if tag else ("", "")
         self._opening, self._held = None, "" if tag else rest
         if tag is None:
             return reasoning, ""
-        self.ended = tag[0] == _END_THINK
+        self.ended = tag[0] == END_THINK
         self._plain = not self.ended
-        return reasoning, rest[len(_END_THINK) :] if self.ended else rest
+        return reasoning, rest[len(END_THINK) :] if self.ended else rest
 
     def _give_up(self) -> tuple[str, str]:
         self._plain = True
@@ -125,9 +125,9 @@ class CallsReader:
         if self._block:
             return ""
         held = "".join(self._held)
-        start = held.lstrip(_SPACE)
-        self._block = start.startswith(_CALL)
-        self._plain = not self._block and not _CALL.startswith(start)
+        start = held.lstrip(SPACE)
+        self._block = start.startswith(CALL)
+        self._plain = not self._block and not CALL.startswith(start)
         self._held = [] if self._plain else [held]
         return held if self._plain else ""
 

@@ -10,7 +10,7 @@ from sglang.srt.function_call.function_call_parser import FunctionCallParser
 from sglang.srt.parser.reasoning_parser import BaseReasoningFormatDetector, ReasoningParser
 from sglang.srt.parser.reasoning_parser import StreamingParseResult as ReasoningParseResult
 
-from tooln1.reward_score.toolcall import _CALL, _END_CALL, _END_THINK, _SPACE, _THINK
+from tooln1.reward_score.toolcall import CALL, END_CALL, END_THINK, SPACE, THINK
 from tooln1.serve.reply import Call, CallsReader, NoCalls, ReasoningReader, read_calls
 
 
@@ -25,7 +25,7 @@ class ToolN1ReasoningDetector(BaseReasoningFormatDetector):
 
     def __init__(self, **kwargs):
         # The prompt ends before <think>, whatever SGLang makes of the chat template.
-        super().__init__(_THINK, _END_THINK, **{**kwargs, "force_reasoning": False})
+        super().__init__(THINK, END_THINK, **{**kwargs, "force_reasoning": False})
         self._reader = ReasoningReader()
 
     def detect_and_parse(self, text: str) -> ReasoningParseResult:
@@ -45,7 +45,7 @@ class ToolN1Detector(BaseFormatDetector):
 
     def __init__(self):
         super().__init__()
-        self.bot_token, self.eot_token = _CALL, _END_CALL
+        self.bot_token, self.eot_token = CALL, END_CALL
         self._reader = CallsReader()
         self._block = ""
         self._called = False
@@ -68,11 +68,11 @@ class ToolN1Detector(BaseFormatDetector):
         if isinstance(new_text, NoCalls):
             return StreamingParseResult(normal_text=new_text)
         if self._called:
-            return StreamingParseResult(normal_text=new_text if new_text.strip(_SPACE) else "")
+            return StreamingParseResult(normal_text=new_text if new_text.strip(SPACE) else "")
         content = self._reader.feed(new_text)
         self._block += new_text
         # The tag may also stand inside a JSON string, where it closes nothing.
-        calls = read_calls(self._block) if self._block.rstrip(_SPACE).endswith(_END_CALL) and not content else None
+        calls = read_calls(self._block) if self._block.rstrip(SPACE).endswith(END_CALL) and not content else None
         self._called = bool(calls)
         return StreamingParseResult(normal_text=content, calls=_items(calls or []))
 

@@ -26,7 +26,7 @@ from vllm.sampling_params import StructuredOutputsParams
 from vllm.tool_parsers.abstract_tool_parser import ToolParser
 
 from tooln1.prompt import TAGS
-from tooln1.reward_score.toolcall import _END_THINK, _THINK
+from tooln1.reward_score.toolcall import END_THINK, THINK
 from tooln1.serve.constraint import build_constraint
 from tooln1.serve.reply import Call, CallsReader, NoCalls, ReasoningReader
 
@@ -43,12 +43,12 @@ class ToolN1ReasoningParser(ReasoningParser):
     @property
     def reasoning_start_str(self) -> str:
         """The opening tag, for vLLM's ``thinking_token_budget``."""
-        return _THINK
+        return THINK
 
     @property
     def reasoning_end_str(self) -> str:
         """The closing tag, for the same."""
-        return _END_THINK
+        return END_THINK
 
     def is_reasoning_end(self, input_ids: Sequence[int]) -> bool:
         """Never in a prompt: the reply itself opens the reasoning."""
