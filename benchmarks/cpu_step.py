@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 from tooln1.data.errors import DataError
 from tooln1.data.stats import format_table
 from tooln1.platforms.cpu.environment import cpu_environment
-from tooln1.tiny.metrics import REWARD, read_jsonl
 from tooln1.tiny.stages import ROOT, Run, grpo_command
+from tooln1.train.metrics import REWARD, read_jsonl
 
 TRL = "trl==1.16.0"
 WARM_UP = 3

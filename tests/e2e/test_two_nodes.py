@@ -14,8 +14,8 @@ import pytest
 
 from tooln1.platforms.cpu.environment import cpu_environment
 from tooln1.preflight import stop_left_over_processes
-from tooln1.tiny.metrics import REWARD, read_jsonl
 from tooln1.tiny.stages import CONFIGS, GRPO
+from tooln1.train.metrics import REWARD, read_jsonl
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tooln1.tiny.metrics import REWARD, STEP_SECONDS
 from tooln1.tiny.stages import Run
+from tooln1.train.metrics import REWARD, STEP_SECONDS
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from tooln1.data.errors import DataError
 from tooln1.tiny import run as driver
 from tooln1.tiny import stages
-from tooln1.tiny.process import StageError
 from tooln1.tiny.run import Clock
 from tooln1.tiny.stages import Run
 from tooln1.train.compose import compose
+from tooln1.train.process import StageError
 
 
 @pytest.mark.parametrize(

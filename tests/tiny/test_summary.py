@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tooln1.tiny.stages import Run
-from tooln1.tiny.summary import print_summary, sparkline, summarize, write_summary
+from tooln1.tiny.summary import accuracy_by_kind, print_summary, sparkline, summarize, write_summary
 
 CLOCK = {"seconds_to_first_step": 41.5, "wall_seconds": 321.0, "peak_memory_gb": 5.5}
 
@@ -130,3 +130,20 @@ def test_rows_without_kinds_have_one_accuracy(tmp_path, validation, attempt, che
 )
 def test_a_sparkline_has_a_bar_for_every_value(values, expected):
     assert sparkline(values) == expected
+
+
+def test_accuracy_counts_every_reply_and_splits_by_kind(tmp_path):
+    replies = [("p1", 1.0), ("p2", 0.0), ("p3", 1.0), ("unknown", 0.0)]
+    lines = [json.dumps({"input": prompt, "acc": acc}).encode() + b"\n" for prompt, acc in replies]
+    dump = tmp_path / "0.jsonl"
+    dump.write_bytes(b"".join(lines))
+    every, by_kind = accuracy_by_kind(dump, {"p1": "list", "p2": "list", "p3": "string", "p4": "boolean"})
+    assert every == 0.5
+    # A kind without replies and a prompt without a kind have no accuracy of their own.
+    assert by_kind == {"list": 0.5, "string": 1.0}
+
+
+def test_accuracy_without_kinds_is_one_figure(tmp_path):
+    dump = tmp_path / "0.jsonl"
+    dump.write_bytes(b'{"input": "p", "acc": 1.0}\n')
+    assert accuracy_by_kind(dump, {}) == (1.0, {})

@@ -13,8 +13,8 @@ import time
 import pytest
 
 from tooln1.preflight import find_left_over_processes
-from tooln1.tiny.metrics import REWARD, read_jsonl
 from tooln1.train import checkpoints, record
+from tooln1.train.metrics import REWARD, read_jsonl
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@
 
 import json
 
-from tooln1.tiny.metrics import REWARD, read_jsonl
+from tooln1.train.metrics import REWARD, read_jsonl
 from tooln1.train.progress import MetricsCopy, all_of, follow, gather_metrics, progress_bar
 
 

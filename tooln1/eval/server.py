@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tooln1.child import start_child
 from tooln1.errors import UserError
-from tooln1.platforms.fork.parent import die_with
 
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 30
@@ -35,16 +35,8 @@ def served(checkpoint: Path, log: Path, arguments: Sequence[str] = (), patience:
     port = _free_port()
     command = [sys.executable, "-m", "tooln1.cli", "serve", str(checkpoint), "--port", str(port), *arguments]
     log.parent.mkdir(parents=True, exist_ok=True)
-    parent = os.getpid()
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # A group of its own, so that the engine's processes are stopped too.
-            start_new_session=True,
-            preexec_fn=lambda: die_with(parent),
-        )
+        process = start_child(command, output, os.environ)
     try:
         _wait(process, f"http://127.0.0.1:{port}", log, patience)
         yield f"http://127.0.0.1:{port}/v1"

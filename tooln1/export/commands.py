@@ -19,7 +19,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     from tooln1.export.export import export
     from tooln1.export.push import push
-    from tooln1.tiny.process import StageError
+    from tooln1.train.process import StageError
 
     try:
         print(export(arguments.run_dir, arguments.step, arguments.output, arguments.push))

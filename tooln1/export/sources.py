@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from tooln1.errors import UserError
 from tooln1.report.evaluation import Evaluation, read_evaluations
 from tooln1.report.files import RunFiles
-from tooln1.tiny.metrics import REWARD, read_jsonl, read_metrics
 from tooln1.train import checkpoints, record
+from tooln1.train.metrics import REWARD, read_jsonl, read_metrics
 
 # Where the rows of a data source come from, by the beginning of data_source.
 HUB_NAMES = {"toolcall/toolace": "Team-ACE/ToolACE", "toolcall/xlam": "Salesforce/xlam-function-calling-60k"}

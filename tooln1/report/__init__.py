@@ -1,5 +1,6 @@
 """The report of a run: one HTML page, a text, and figures for papers, made from what verl leaves in a run folder."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,3 +21,11 @@ def make_report(runs: Sequence[str | Path], output: str | Path) -> Path:
 
     settings = ReportSettings()
     return write_page(load_runs([Path(run) for run in runs], settings), Path(output), settings)
+
+
+def make_own_report(folder: Path) -> None:
+    """Write ``report.html`` into a run's folder at its end: a run that has trained does not fail for the page."""
+    try:
+        make_report([folder], folder / "report.html")
+    except Exception as error:  # whatever is wrong with the page, the run is done
+        print(f"no report: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)

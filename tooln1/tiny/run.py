@@ -30,15 +30,17 @@ from tooln1.preflight import (
     hub_is_offline,
     stop_left_over_processes,
 )
+from tooln1.report import make_own_report
 from tooln1.tiny import stages
-from tooln1.tiny.metrics import REWARD, validation_steps
-from tooln1.tiny.process import MemoryWatch, StageError, run_stage
 from tooln1.tiny.stages import Run
 from tooln1.tiny.summary import print_summary, summarize, write_summary
 from tooln1.train import record
 from tooln1.train.checkpoints import choose
 from tooln1.train.compose import compose
+from tooln1.train.metrics import REWARD, validation_steps
+from tooln1.train.process import MemoryWatch, StageError, run_stage
 from tooln1.train.progress import all_of, follow, progress_bar
+from tooln1.train.verl_command import one_rank_environment
 
 # Measured on two cores: GRPO's processes together use 4.1 GB; data, checkpoints and logs take less than a GB.
 MEMORY_GB, DISK_GB, SHARED_MEMORY_GB = 6.0, 2.0, 0.4
@@ -75,7 +77,7 @@ def prepare(run: Run, environment: dict[str, str], clock: Clock) -> None:
         metrics = run.metrics / "sft.jsonl"
         metrics.parent.mkdir(parents=True, exist_ok=True)
         metrics.unlink(missing_ok=True)
-        sft = environment | stages.sft_environment() | {"VERL_FILE_LOGGER_PATH": str(metrics)}
+        sft = environment | one_rank_environment() | {"VERL_FILE_LOGGER_PATH": str(metrics)}
         with progress_bar("warm start", _sft_steps(run), "loss") as bar:
             watch = all_of(clock.tick, follow(metrics, bar, "train/loss"))
             run_stage(stages.sft_command(run), sft, run.logs / "warm_start.log", watch)
@@ -186,7 +188,7 @@ def execute(run: Run) -> None:
             stop_left_over_processes(run.folder)
         summary = summarize(run, clock.values)
         write_summary(run.folder / "summary.json", summary)
-        _report(run)
+        make_own_report(run.folder)
         print_summary(run, summary)
 
 
@@ -200,16 +202,6 @@ def _recorded(run: Run) -> Iterator[None]:
         outcome = "finished"
     finally:
         record.end(run.folder, outcome)
-
-
-def _report(run: Run) -> None:
-    """The HTML page; a run that has trained does not fail for it."""
-    from tooln1.report import make_report
-
-    try:
-        make_report([run.folder], run.folder / "report.html")
-    except Exception as error:  # whatever is wrong with the page, the run is done
-        _say(f"no report: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def _check_before_building(run: Run) -> None:

@@ -5,7 +5,6 @@ A stage that is complete is not repeated: what it made stands in the run folder,
 
 import os
 import shutil
-import socket
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -148,14 +147,6 @@ def sft_command(run: Run) -> list[str]:
         f"engine.seed={run.seed}",
         f"hydra.run.dir={quote(run.folder / 'hydra')}",
     ]
-
-
-def sft_environment() -> dict[str, str]:
-    """One process is the whole world: what torchrun would set."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
 def keep_warm_start(run: Run) -> None:

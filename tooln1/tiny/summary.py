@@ -3,21 +3,15 @@
 import json
 import os
 import statistics
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from tooln1.data.stats import format_table
-from tooln1.tiny.metrics import (
-    REWARD,
-    STEP_SECONDS,
-    accuracy_by_kind,
-    read_jsonl,
-    read_metrics,
-    validation_steps,
-)
 from tooln1.tiny.stages import Run, latest_checkpoint
+from tooln1.train.metrics import REWARD, STEP_SECONDS, read_jsonl, read_metrics, validation_steps
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -56,6 +50,21 @@ def summarize(run: Run, clock: dict[str, float]) -> dict[str, Any]:
         "checkpoint": str(latest_checkpoint(run)),
         "merged": str(run.merged),
     }
+
+
+def accuracy_by_kind(dump: Path, kinds: dict[str, str]) -> tuple[float, dict[str, float]]:
+    """The accuracy of a validation dump, altogether and by kind of task.
+
+    Args:
+        dump: ``<step>.jsonl`` of trainer.validation_data_dir.
+        kinds: the kind of task by the prompt's text as verl decodes it; prompts that are not in it have no kind.
+    """
+    right = defaultdict(list)
+    for reply in read_jsonl(dump):
+        right[kinds.get(reply["input"])].append(reply["acc"])
+    every = [acc for values in right.values() for acc in values]
+    by_kind = {kind: sum(values) / len(values) for kind, values in right.items() if kind is not None}
+    return sum(every) / len(every), by_kind
 
 
 def _kinds_by_prompt(run: Run) -> dict[str, str]:

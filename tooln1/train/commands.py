@@ -20,8 +20,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from tooln1.tiny.process import StageError
     from tooln1.train.launch import dry_run, train
+    from tooln1.train.process import StageError
     from tooln1.train.settings import settings_from_environment
 
     # A shell script that starts this in its background has made it ignore Ctrl-C.

@@ -8,7 +8,6 @@ RUN_DIR/
 """
 
 import os
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ from tooln1.data.parquet import write_text
 from tooln1.data.validate import validate_parquet
 from tooln1.errors import UserError
 from tooln1.preflight import RunLock, check_model, hub_is_offline, stop_left_over_processes
-from tooln1.tiny.metrics import REWARD, validation_steps
-from tooln1.tiny.process import run_stage
+from tooln1.report import make_own_report
 from tooln1.train import checkpoints, record
 from tooln1.train.compose import missing_keys, validate
+from tooln1.train.metrics import REWARD, validation_steps
+from tooln1.train.process import run_stage
 from tooln1.train.progress import MetricsCopy, all_of, follow, gather_metrics, progress_bar
 from tooln1.train.settings import Settings
 from tooln1.train.stopping import PREEMPTED, StopRequests
@@ -96,7 +96,7 @@ def _attempt(settings: Settings, made_of: dict[str, Any], step: int | None) -> i
         stop_left_over_processes(folder)
         _rotate_sft(settings)
         record.end(folder, outcome, step=checkpoints.tracked_step(settings.checkpoints))
-    _report(settings)
+    make_own_report(settings.folder)
     _say_where(settings, outcome)
     return PREEMPTED if outcome == "preempted" else 0
 
@@ -239,16 +239,6 @@ def _wandb_id(folder: Path) -> str:
     if not path.exists():
         write_text(path, uuid.uuid4().hex[:12])
     return path.read_text().strip()
-
-
-def _report(settings: Settings) -> None:
-    """The HTML report; a run that has trained does not fail for it."""
-    try:
-        from tooln1.report import make_report
-
-        make_report([settings.folder], settings.folder / "report.html")
-    except Exception as error:  # whatever is wrong with the page, the run is done
-        print(f"no report: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
 
 
 def _say_where(settings: Settings, outcome: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tooln1.data.parquet import write_text
-from tooln1.tiny.metrics import STEP_SECONDS, read_jsonl, read_metrics
+from tooln1.train.metrics import STEP_SECONDS, read_jsonl, read_metrics
 
 
 def progress_bar(name: str, total: int | None, value: str, initial: int = 0) -> tqdm:

@@ -1,6 +1,7 @@
 """The command and the environment with which verl's own entry points are started."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -62,11 +63,18 @@ def train_environment(settings: Settings, variables: dict[str, str]) -> dict[str
     """The whole environment of verl's process: this process's, the trainer's and what the platform needs."""
     if settings.is_cpu:
         from tooln1.platforms.cpu.environment import cpu_environment
-        from tooln1.tiny.stages import sft_environment
 
-        own = sft_environment() if settings.is_sft else {}
+        own = one_rank_environment() if settings.is_sft else {}
         return cpu_environment(settings.folder) | variables | own
     return {**os.environ, "PYTHONUNBUFFERED": "1", **child_environment(settings.folder), **variables}
+
+
+def one_rank_environment() -> dict[str, str]:
+    """What torchrun sets for the only process of a world: verl's SFT trainer on the CPU runs without it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
 def _python_of_sft(settings: Settings) -> list[str]:

@@ -36,18 +36,3 @@ def read_metrics(folder: Path) -> dict[int, dict]:
 def validation_steps(folder: Path) -> list[int]:
     """The steps of which ``folder`` holds a validation dump, in order; an empty one is of a run that was killed."""
     return sorted(int(path.stem) for path in folder.glob("*.jsonl") if path.stem.isdigit() and path.stat().st_size)
-
-
-def accuracy_by_kind(dump: Path, kinds: dict[str, str]) -> tuple[float, dict[str, float]]:
-    """The accuracy of a validation dump, altogether and by kind of task.
-
-    Args:
-        dump: ``<step>.jsonl`` of trainer.validation_data_dir.
-        kinds: the kind of task by the prompt's text as verl decodes it; prompts that are not in it have no kind.
-    """
-    right = defaultdict(list)
-    for reply in read_jsonl(dump):
-        right[kinds.get(reply["input"])].append(reply["acc"])
-    every = [acc for values in right.values() for acc in values]
-    by_kind = {kind: sum(values) / len(values) for kind, values in right.items() if kind is not None}
-    return sum(every) / len(every), by_kind

@@ -1,8 +1,6 @@
-"""Running one stage of the quickstart: a child process, its log file, its memory and its end."""
+"""Running one stage of a run: a child process, its log file, its memory and its end."""
 
-import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from tooln1.platforms.fork.parent import die_with
+from tooln1.child import start_child
 
 POLL_SECONDS = 0.2
 MEMORY_SECONDS = 3.0
@@ -70,19 +68,10 @@ def run_stage(
         StageError: if it did not end well; the message ends with the log's last lines.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    driver = os.getpid()
     started = time.monotonic()
     with log.open("ab") as output:
         # Even a killed driver leaves no training behind; Ray's processes follow theirs.
-        child = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=dict(environment),
-            # What is sent to the whole process group, by Ctrl-C or a batch system, is the driver's to handle.
-            start_new_session=True,
-            preexec_fn=lambda: die_with(driver),
-        )
+        child = start_child(command, output, environment)
         while child.poll() is None:
             watch()
             time.sleep(POLL_SECONDS)

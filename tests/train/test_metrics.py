@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tooln1.tiny.metrics import accuracy_by_kind, read_jsonl, read_metrics, validation_steps
+from tooln1.train.metrics import read_jsonl, read_metrics, validation_steps
 
 
 def write(path, *lines):
@@ -60,18 +60,3 @@ def test_validation_steps_are_numbers_in_order(tmp_path):
 def test_a_validation_that_was_killed_before_its_first_line_has_not_taken_place(tmp_path):
     write(tmp_path / "0.jsonl")
     assert validation_steps(tmp_path) == []
-
-
-def test_accuracy_counts_every_reply_and_splits_by_kind(tmp_path):
-    replies = [("p1", 1.0), ("p2", 0.0), ("p3", 1.0), ("unknown", 0.0)]
-    lines = [json.dumps({"input": prompt, "acc": acc}).encode() + b"\n" for prompt, acc in replies]
-    dump = write(tmp_path / "0.jsonl", *lines)
-    every, by_kind = accuracy_by_kind(dump, {"p1": "list", "p2": "list", "p3": "string", "p4": "boolean"})
-    assert every == 0.5
-    # A kind without replies and a prompt without a kind have no accuracy of their own.
-    assert by_kind == {"list": 0.5, "string": 1.0}
-
-
-def test_accuracy_without_kinds_is_one_figure(tmp_path):
-    dump = write(tmp_path / "0.jsonl", b'{"input": "p", "acc": 1.0}\n')
-    assert accuracy_by_kind(dump, {}) == (1.0, {})
