@@ -10,15 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+from fake_endpoint import FakeEndpoint, completion
 
 from tooln1.data.distill import compose_reply
 from tooln1.data.errors import DataError
@@ -34,75 +33,32 @@ SCRIPT = Path(distill.__file__)
 RIGHT = "right"
 
 
-class Server(ThreadingHTTPServer):
-    # With the five of the base class, a connection that finds no place waits for seconds.
-    request_queue_size = 128
-
-
-class Endpoint:
-    """An OpenAI-compatible server: `answer(asked, times)` gives a status and a body, or RIGHT, for each request."""
+class Endpoint(FakeEndpoint):
+    """`answer(asked, times)` gives a status and a body, or RIGHT, for each request."""
 
     def __init__(self, folder):
         rows = [row for split in ("train", "test") for row in pq.read_table(folder / f"{split}.parquet").to_pylist()]
         self.truths = {row["prompt"][-1]["content"]: row["reward_model"]["ground_truth"] for row in rows}
         self.answer = lambda asked, times: RIGHT
-        self.asked = Counter()
-        self.bodies = []
-        self.open = self.most_open = 0
         self.seconds = 0.0
-        self._lock = threading.Lock()
-        handler = type(
-            "Handler", (BaseHTTPRequestHandler,), {"do_POST": lambda h: self._post(h), "log_message": no_log}
-        )
-        self._server = Server(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        super().__init__()
 
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _post(self, handler):
-        body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+    def respond(self, path, body):
         query = body["messages"][-1]["content"]
-        with self._lock:
-            self.bodies.append(body)
-            self.asked[query] += 1
-            times = self.asked[query]
-            self.open += 1
-            self.most_open = max(self.most_open, self.open)
+        return self.counted(query, lambda times: self._answer(query, times))
+
+    def _answer(self, query, times):
         time.sleep(self.seconds)
         found = self.answer(query, times)
         status, content = (200, self.right(query)) if found == RIGHT else found
-        with self._lock:
-            self.open -= 1
-        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-        message = content if isinstance(content, dict) else {"role": "assistant", "content": content}
-        choices = [{"index": 0, "finish_reason": "stop", "message": message}]
-        answer = {
-            "id": "x",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "m",
-            "choices": choices,
-            "usage": usage,
-        }
-        data = json.dumps(answer if status == 200 else {"error": {"message": content}}).encode()
-        handler.send_response(status)
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Content-Length", str(len(data)))
-        # The client waits as long as this says before it asks again.
-        handler.send_header("retry-after-ms", "1")
-        handler.end_headers()
-        handler.wfile.write(data)
+        if status != 200:
+            return status, {"error": {"message": content}}
+        return 200, completion(
+            message=content if isinstance(content, dict) else {"role": "assistant", "content": content}
+        )
 
     def right(self, query):
         return format_reply(json.loads(self.truths[query]), "it is so")
-
-
-def no_log(*args):
-    pass
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tooln1.arguments import positive
 from tooln1.data.lengths import PromptLengths
 from tooln1.errors import UserError
 
@@ -125,11 +126,3 @@ def _processors() -> int:
     """The processors this process may use, at most four: the parent, which reads and writes, cannot keep more busy."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, allowed)
-
-
-def positive(text: str) -> int:
-    """Read a whole number from 1 on; for argparse."""
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text}")
-    return number

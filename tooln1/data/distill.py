@@ -1,16 +1,11 @@
 """Asking an OpenAI-compatible endpoint for replies to prepared prompts, and keeping those that earn the reward.
 
-That is how the paper filtered DeepSeek-R1's: a reply counts only if its form and its calls are right. The client is
-OpenAI's own: it repeats what failed for a while (too many requests, server errors, lost connections, timeouts), waiting
-longer each time, or as long as the server says.
+That is how the paper filtered DeepSeek-R1's: a reply counts only if its form and its calls are right.
 """
 
 import asyncio
-import json
-import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -21,37 +16,19 @@ from tooln1.data.journal import Journal
 from tooln1.data.prepared import Unit, each_row
 from tooln1.data.scan import digest
 from tooln1.data.sft import earns_reward, with_template
-
-# Prompts in a row that may fail for good before the run stops: by then the endpoint itself is the trouble.
-MOST_FAILURES = 20
-# What no repetition mends, and what is no fault of a single prompt: a wrong key, no right, an unknown model or address.
-HOPELESS = (401, 403, 404)
+from tooln1.endpoint import HOPELESS, MOST_FAILURES, REFUSED, Endpoint, open_client, run_all, short_error
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """Where and how to ask. Prices are dollars for a million tokens; `extra` is added to every request's body.
+@dataclass(frozen=True, kw_only=True)
+class Teacher(Endpoint):
+    """An endpoint that is asked up to `samples` times a prompt. Prices are dollars for a million tokens.
 
     No seed is sent: few endpoints honour one, and vLLM 0.28 on a CPU ends at a seeded request that it takes in pieces.
     """
 
-    base_url: str
-    model: str
-    api_key: str = "none"
-    temperature: float = 0.6
-    max_tokens: int = 8192
     samples: int = 1
-    concurrency: int = 32
-    retries: int = 6
-    timeout: float = 600.0
     input_price: float = 0.0
     output_price: float = 0.0
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def settings(self) -> dict[str, Any]:
-        """Return what decides the replies: a run goes on only with the same."""
-        names = ("model", "temperature", "max_tokens", "extra")
-        return {name: getattr(self, name) for name in names}
 
     def cost(self, tokens: Mapping[str, int]) -> float:
         """Return the price in dollars of {"input_tokens", "output_tokens"}."""
@@ -68,7 +45,7 @@ class Asked:
 
 def collect(
     units: Sequence[Unit],
-    endpoint: Endpoint,
+    teacher: Teacher,
     journal: Journal,
     template: str | None = None,
     limit: int | None = None,
@@ -86,8 +63,8 @@ def collect(
     """
     rows = ((unit, row) for unit in units for _, row in each_row(unit, skip_broken, lambda error: None))
     total = sum(unit.rows for unit in units)
-    prompts = _open_prompts(islice(rows, limit), endpoint, journal, template)
-    return asyncio.run(_collect(prompts, endpoint, journal, min(total, limit or total)))
+    prompts = _open_prompts(islice(rows, limit), teacher, journal, template)
+    return asyncio.run(_collect(prompts, teacher, journal, min(total, limit or total)))
 
 
 def compose_reply(content: str | None, reasoning: str | None) -> str:
@@ -108,75 +85,46 @@ class _Prompt:
 
 
 def _open_prompts(
-    rows: Iterable[tuple[Unit, dict[str, Any]]], endpoint: Endpoint, journal: Journal, template: str | None
+    rows: Iterable[tuple[Unit, dict[str, Any]]], teacher: Teacher, journal: Journal, template: str | None
 ) -> Iterator[_Prompt | None]:
     """Yield each prompt that is to be asked, None for a row that needs it no more."""
     seen: set[str] = set()
     for unit, row in rows:
         messages = with_template(row["prompt"], unit.template, template)
         key = digest(messages).hex()
-        done = key in journal.rewarded or journal.asked[key] >= endpoint.samples or key in seen
+        done = key in journal.rewarded or journal.asked[key] >= teacher.samples or key in seen
         seen.add(key)
         yield None if done else _Prompt(key, messages, row)
 
 
-async def _collect(prompts: Iterator[_Prompt | None], endpoint: Endpoint, journal: Journal, total: int) -> Asked:
+async def _collect(prompts: Iterator[_Prompt | None], teacher: Teacher, journal: Journal, total: int) -> Asked:
     asked = Asked()
     in_a_row = 0
-    with tqdm(total=total, unit="row", desc=endpoint.model, disable=None) as bar:
-        async with open_client(endpoint, "distilling") as client:
+    with tqdm(total=total, unit="row", desc=teacher.model, disable=None) as bar:
+        async with open_client(teacher, "distill") as client:
 
             async def work() -> None:
                 nonlocal in_a_row
                 # The iterator is shared: each worker takes the next prompt when it has finished one.
                 for prompt in prompts:
                     if prompt is not None:
-                        failure = await _ask(client, endpoint, journal, prompt)
+                        failure = await _ask(client, teacher, journal, prompt)
                         in_a_row = in_a_row + 1 if failure else 0
                         if failure:
                             asked.failed, asked.failure = asked.failed + 1, failure
                         if in_a_row >= MOST_FAILURES:
-                            raise DataError(f"{endpoint.base_url}: keeps failing ({failure}); {_kept(journal)}")
-                        bar.set_postfix_str(_progress(endpoint, journal, bar.format_dict["elapsed"]))
+                            raise DataError(f"{teacher.base_url}: keeps failing ({failure}); {_kept(journal)}")
+                        bar.set_postfix_str(_progress(teacher, journal, bar.format_dict["elapsed"]))
                     bar.update(1)
                     await asyncio.sleep(0)
 
-            await run_all(work() for _ in range(endpoint.concurrency))
+            await run_all(work() for _ in range(teacher.concurrency))
     if asked.failed and not journal.asked:
-        raise DataError(f"{endpoint.base_url}: not one request succeeded ({asked.failure}); check the address")
+        raise DataError(f"{teacher.base_url}: not one request succeeded ({asked.failure}); check the address")
     return asked
 
 
-async def run_all(workers: Any) -> None:
-    """Run workers to their end; the first error stops the others and is raised by itself."""
-    tasks = [asyncio.ensure_future(worker) for worker in workers]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def open_client(endpoint: Any, purpose: str) -> AsyncIterator[Any]:
-    """Open OpenAI's client for an endpoint with base_url, api_key, retries and timeout.
-
-    Raises:
-        DataError: the client is not installed.
-    """
-    try:
-        import openai
-    except ImportError:
-        raise DataError(f'{purpose} needs OpenAI\'s client; install it with: pip install -e ".[distill]"') from None
-    client = openai.AsyncOpenAI(
-        base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=endpoint.retries, timeout=endpoint.timeout
-    )
-    async with client:
-        yield client
-
-
-async def _ask(client: Any, endpoint: Endpoint, journal: Journal, prompt: _Prompt) -> str:
+async def _ask(client: Any, teacher: Teacher, journal: Journal, prompt: _Prompt) -> str:
     """Ask until a reply earns the reward or the samples are used up; return what failed, "" if nothing did.
 
     Raises:
@@ -184,22 +132,21 @@ async def _ask(client: Any, endpoint: Endpoint, journal: Journal, prompt: _Promp
     """
     import openai
 
-    while journal.asked[prompt.key] < endpoint.samples and prompt.key not in journal.rewarded:
+    while journal.asked[prompt.key] < teacher.samples and prompt.key not in journal.rewarded:
         sample = journal.asked[prompt.key]
         try:
             answer = await client.chat.completions.create(
-                model=endpoint.model,
+                model=teacher.model,
                 messages=prompt.messages,
-                temperature=endpoint.temperature,
-                max_tokens=endpoint.max_tokens,
-                extra_body=dict(endpoint.extra) or None,
+                temperature=teacher.temperature,
+                max_tokens=teacher.max_tokens,
+                extra_body=dict(teacher.extra) or None,
             )
         except openai.APIStatusError as error:
             if error.status_code in HOPELESS:
-                raise DataError(f"{endpoint.base_url}: {short_error(error)}; check address, model and key") from None
-            if error.status_code not in (400, 413, 422):
+                raise DataError(f"{teacher.base_url}: {short_error(error)}; check address, model and key") from None
+            if error.status_code not in REFUSED:
                 return short_error(error)
-            # The prompt itself is refused, for instance as too long: asking again would not help.
             journal.add(
                 {"prompt": prompt.key, "sample": sample, "reply": "", "reward": 0, "refused": short_error(error)}
             )
@@ -226,38 +173,12 @@ def _line(prompt: _Prompt, sample: int, answer: Any) -> dict[str, Any]:
     }
 
 
-def _progress(endpoint: Endpoint, journal: Journal, seconds: float) -> str:
+def _progress(teacher: Teacher, journal: Journal, seconds: float) -> str:
     replies = sum(journal.asked.values())
     kept = len(journal.rewarded)
     rate = journal.tokens["output_tokens"] / seconds if seconds else 0
-    return f"{kept:,} of {replies:,} replies earn 1, {rate:,.0f} tokens/s, ${endpoint.cost(journal.tokens):,.2f}"
+    return f"{kept:,} of {replies:,} replies earn 1, {rate:,.0f} tokens/s, ${teacher.cost(journal.tokens):,.2f}"
 
 
 def _kept(journal: Journal) -> str:
     return f"{sum(journal.asked.values()):,} replies are kept, and the same command goes on from there"
-
-
-def short_error(error: Exception) -> str:
-    """Return an error's kind and the beginning of its message, on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}"
-
-
-def api_key(variable: str) -> str:
-    """Return the key in this environment variable; a server of one's own asks for none."""
-    return os.environ.get(variable) or "none"
-
-
-def parse_extra(text: str) -> dict[str, Any]:
-    """Read --extra-body.
-
-    Raises:
-        DataError: it is not a JSON object.
-    """
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise DataError(f"--extra-body {text}: expected a JSON object")
-    return value

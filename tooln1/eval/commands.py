@@ -5,6 +5,9 @@ import os
 import sys
 from pathlib import Path
 
+from tooln1.arguments import positive
+from tooln1.endpoint import add_endpoint_arguments, endpoint_fields
+
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     _add_eval(commands)
@@ -19,7 +22,7 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--bench", default="bfcl,api_bank,acebench", help="which, by commas (default: %(default)s)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the data of API-Bank and ACEBench")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where results go (default: runs/eval/MODEL)")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N cases of each category")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N cases of each category")
     parser.add_argument("--template", help="the training's prompt template: a file, compact, or direct (thinking)")
     parser.add_argument("--form", choices=("function_calling", "dialogues"), help="which form of API-Bank's data")
     parser.add_argument("--bfcl-python", metavar="FILE", help="Python of BFCL's environment (default: .venv-bfcl's)")
@@ -30,51 +33,28 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
 
 def _add_endpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="", metavar="NAME", help="as the endpoint calls it (default: its first)")
-    parser.add_argument("--api-key-env", default="OPENAI_API_KEY", metavar="NAME", help="variable that holds the key")
     parser.add_argument(
         "--interface",
         choices=("auto", "completions", "chat"),
         default="auto",
         help="how the raw reply is got (default: completions where the server can render prompts, else chat)",
     )
-    parser.add_argument("--temperature", type=float, default=0.0, help="(default: %(default)s, greedy)")
     parser.add_argument("--seed", type=int, default=0, help="of sampling, with a temperature (default: %(default)s)")
-    parser.add_argument("--max-tokens", type=_positive, default=8192, help="of a reply (default: %(default)s)")
-    parser.add_argument("--concurrency", type=_positive, default=32, help="open requests (default: %(default)s)")
-    parser.add_argument("--retries", type=int, default=6, help="of a failed request (default: %(default)s)")
-    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="(default: %(default)s)")
-    parser.add_argument("--extra-body", default="{}", metavar="JSON", help="more fields of every request")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text}")
-    return int(text)
+    add_endpoint_arguments(parser, temperature=0.0)
 
 
 def _eval(arguments: argparse.Namespace) -> None:
     import shlex
 
-    from tooln1.data.distill import api_key, parse_extra
     from tooln1.errors import UserError
-    from tooln1.eval.endpoint import Endpoint
+    from tooln1.eval.endpoint import EvalEndpoint
     from tooln1.eval.run import BENCHMARKS, Options, evaluate
 
     names = arguments.bench.split(",")
     if unknown := [name for name in names if name not in BENCHMARKS]:
         raise UserError(f"--bench {unknown[0]}: unknown; choose of {', '.join(BENCHMARKS)}")
-    endpoint = Endpoint(
-        base_url="",
-        model=arguments.model,
-        api_key=api_key(arguments.api_key_env),
-        interface=arguments.interface,
-        temperature=arguments.temperature,
-        seed=arguments.seed,
-        max_tokens=arguments.max_tokens,
-        concurrency=arguments.concurrency,
-        retries=arguments.retries,
-        timeout=arguments.timeout,
-        extra=parse_extra(arguments.extra_body),
+    endpoint = EvalEndpoint(
+        base_url="", interface=arguments.interface, seed=arguments.seed, **endpoint_fields(arguments)
     )
     options = Options(
         output=arguments.output or _default_output(arguments.target),

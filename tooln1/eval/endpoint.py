@@ -10,10 +10,10 @@ Two interfaces, since a reply must be judged as the model wrote it:
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from tooln1.data.distill import HOPELESS, short_error
+from tooln1.endpoint import HOPELESS, REFUSED, Endpoint, short_error
 from tooln1.errors import UserError
 
 try:
@@ -24,29 +24,19 @@ except ImportError:
 INTERFACES = ("auto", "completions", "chat")
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """Where and how to ask. A seed is sent only where sampling needs one: vLLM 0.28 on a CPU fails at seeded requests.
+@dataclass(frozen=True, kw_only=True)
+class EvalEndpoint(Endpoint):
+    """An endpoint and the interface by which it is asked.
 
-    `extra` is added to every request's body.
+    The seed is sent only where sampling needs one: vLLM 0.28 on a CPU fails at seeded requests.
     """
 
-    base_url: str
-    model: str
-    api_key: str = "none"
     interface: str = "auto"
-    temperature: float = 0.0
     seed: int = 0
-    max_tokens: int = 8192
-    concurrency: int = 32
-    retries: int = 6
-    timeout: float = 600.0
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides the replies: a run goes on only with the same."""
-        names = ("model", "interface", "temperature", "seed", "max_tokens", "extra")
-        return {name: getattr(self, name) for name in names}
+        """Return what decides the replies, interface and seed included."""
+        return super().settings() | {"interface": self.interface, "seed": self.seed}
 
 
 class Unanswered(Exception):
@@ -97,7 +87,7 @@ async def find_interface(client: openai.AsyncOpenAI, model: str) -> str:
         raise UserError(f"{client.base_url}: {short_error(error)}; check the address") from None
 
 
-async def ask(client: openai.AsyncOpenAI, endpoint: Endpoint, messages: list[dict[str, str]]) -> Answer:
+async def ask(client: openai.AsyncOpenAI, endpoint: EvalEndpoint, messages: list[dict[str, str]]) -> Answer:
     """Ask one prompt.
 
     Raises:
@@ -115,12 +105,12 @@ async def ask(client: openai.AsyncOpenAI, endpoint: Endpoint, messages: list[dic
     except openai.APIStatusError as error:
         if error.status_code in HOPELESS:
             raise UserError(f"{endpoint.base_url}: {short_error(error)}; check address, model and key") from None
-        raise Unanswered(short_error(error), lasting=error.status_code in (400, 413, 422)) from None
+        raise Unanswered(short_error(error), lasting=error.status_code in REFUSED) from None
     except openai.APIError as error:
         raise Unanswered(short_error(error)) from None
 
 
-async def _complete(client: Any, endpoint: Endpoint, messages: list[dict[str, str]], body: dict) -> Answer:
+async def _complete(client: Any, endpoint: EvalEndpoint, messages: list[dict[str, str]], body: dict) -> Answer:
     rendered = await render(client, endpoint.model, messages)
     longest = rendered.get("max_model_len") or rendered["count"] + endpoint.max_tokens
     room = longest - rendered["count"]

@@ -10,13 +10,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.distill import open_client
 from tooln1.data.errors import DataError
+from tooln1.endpoint import open_client
 from tooln1.eval.acebench import AceBench
 from tooln1.eval.api_bank import ApiBank
 from tooln1.eval.bfcl import Bfcl, find_python
 from tooln1.eval.cases import Benchmark, Case, Verdict, contradictions
-from tooln1.eval.endpoint import Endpoint, find_interface, find_model
+from tooln1.eval.endpoint import EvalEndpoint, find_interface, find_model
 from tooln1.eval.reply import Reading, read_reply
 from tooln1.eval.runner import Key, Replies, collect
 from tooln1.eval.server import served
@@ -41,7 +41,7 @@ class Options:
     serve: Sequence[str] = ()
 
 
-def evaluate(target: str, endpoint: Endpoint, options: Options) -> tuple[str, int]:
+def evaluate(target: str, endpoint: EvalEndpoint, options: Options) -> tuple[str, int]:
     """Evaluate a checkpoint or a running endpoint.
 
     Args:
@@ -79,8 +79,8 @@ def _checkpoint(target: str) -> Path:
     return path
 
 
-async def _prepare(endpoint: Endpoint) -> Endpoint:
-    async with open_client(endpoint, "evaluation") as client:
+async def _prepare(endpoint: EvalEndpoint) -> EvalEndpoint:
+    async with open_client(endpoint, "eval") as client:
         model = endpoint.model or await find_model(client)
         interface = endpoint.interface
         if interface == "auto":

@@ -7,9 +7,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tooln1.data.distill import MOST_FAILURES, open_client, run_all
 from tooln1.data.journal import ReplyFile
-from tooln1.eval.endpoint import Endpoint, Unanswered, ask
+from tooln1.endpoint import MOST_FAILURES, open_client, run_all
+from tooln1.eval.endpoint import EvalEndpoint, Unanswered, ask
 
 # A case in the file: its benchmark's name and its id.
 Key = tuple[str, str]
@@ -29,7 +29,9 @@ class Replies(ReplyFile):
         self.by_case.setdefault((line["benchmark"], line["id"]), line)
 
 
-def collect(cases: Sequence[tuple[Key, list[dict[str, str]]]], endpoint: Endpoint, replies: Replies) -> dict[Key, str]:
+def collect(
+    cases: Sequence[tuple[Key, list[dict[str, str]]]], endpoint: EvalEndpoint, replies: Replies
+) -> dict[Key, str]:
     """Ask for the reply to every case that has none yet.
 
     The run stops asking when the endpoint keeps failing; what is left counts as unanswered.
@@ -43,12 +45,12 @@ def collect(cases: Sequence[tuple[Key, list[dict[str, str]]]], endpoint: Endpoin
     return asyncio.run(_collect(cases, endpoint, replies))
 
 
-async def _collect(cases: Sequence[tuple[Key, list]], endpoint: Endpoint, replies: Replies) -> dict[Key, str]:
+async def _collect(cases: Sequence[tuple[Key, list]], endpoint: EvalEndpoint, replies: Replies) -> dict[Key, str]:
     unanswered: dict[Key, str] = {}
     waiting = [(key, messages) for key, messages in cases if key not in replies.by_case]
     done = len(cases) - len(waiting)
     with tqdm(total=len(cases), initial=done, unit="case", desc=endpoint.model, disable=None) as bar:
-        async with open_client(endpoint, "evaluation") as client:
+        async with open_client(endpoint, "eval") as client:
             left = iter(waiting)
             workers = _Workers(client, endpoint, replies, unanswered, bar)
             await run_all(workers.work(left) for _ in range(min(endpoint.concurrency, len(waiting))))
@@ -61,7 +63,7 @@ async def _collect(cases: Sequence[tuple[Key, list]], endpoint: Endpoint, replie
 class _Workers:
     """What the workers of one run share: the client, the results and the count of failures in a row."""
 
-    def __init__(self, client: Any, endpoint: Endpoint, replies: Replies, unanswered: dict[Key, str], bar: tqdm):
+    def __init__(self, client: Any, endpoint: EvalEndpoint, replies: Replies, unanswered: dict[Key, str], bar: tqdm):
         self._client, self._endpoint = client, endpoint
         self._replies, self._unanswered, self._bar = replies, unanswered, bar
         self._failures = 0
