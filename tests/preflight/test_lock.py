@@ -115,6 +115,7 @@ HERE = {"pid": os.getpid(), "create_time": CREATED, "started": "then", "host": o
         ('{"pid": "1"}', None),
         ("[]", None),
     ],
+    ids=["here", "elsewhere", "pid of another", "pid of none", "empty", "cut", "pid as text", "no object"],
 )
 def test_without_locks_of_the_file_system_the_record_decides(record, expected, tmp_path, monkeypatch):
     def lockf(*args):
