@@ -301,7 +301,7 @@ def test_the_test_command_passes_arguments_and_exit_code_on_from_any_folder(scri
     (checkout.site / "pytest.py").write_text("import os, sys\nprint(os.getcwd(), sys.argv[1:])\nsys.exit(5)\n")
     done = checkout.run(f'bash "$CHECKOUT/{script}" {arguments}')
     assert done.returncode == 5, done.stderr
-    expected = ["-k", "two words"] if arguments else []
+    expected = ["-n", "2", "--dist", "loadfile", *(["-k", "two words"] if arguments else [])]
     assert done.stdout.splitlines()[-1] == f"{checkout.root} {expected}"
 
 
