@@ -6,10 +6,11 @@ from tooln1.data.parquet import atomic_path
 from tooln1.errors import UserError
 from tooln1.report.build import RunData
 from tooln1.report.charts import Chart, make_charts, make_run_charts
-from tooln1.report.palette import layer_colour, run_colour
+from tooln1.report.palette import layer_colour, line_colour
 
 FORMATS = ("png", "svg")
 _SIZE, _DPI = (5.0, 3.0), 200  # inches; dots an inch
+_COLUMNS = 4  # of the legend
 _DASHES = ("-", "--", ":", "-.")
 
 
@@ -46,7 +47,8 @@ def _write(chart: Chart, runs: list[RunData], folder: Path) -> list[Path]:
     if chart.share:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if chart.names > 1:
-        axes.legend(frameon=False, fontsize=7)
+        # Below the axes: within, it would hide what it names.
+        figure.legend(loc="outside lower center", ncols=_COLUMNS, frameon=False, fontsize=7)
     paths = []
     for kind in FORMATS:
         paths.append(folder / f"{chart.key}.{kind}")
@@ -73,15 +75,16 @@ def _draw_stack(axes, chart: Chart) -> None:
 
 def _draw_lines(axes, chart: Chart) -> None:
     low: dict[int, list[float]] = {}
-    for line in chart.lines:
-        colour = run_colour(line.run)
+    colours = [line_colour(chart, line) for line in chart.lines]
+    for line, colour in zip(chart.lines, colours, strict=True):
         if line.role == "low":
             low[line.run] = line.values
         elif line.role == "high" and len(low.get(line.run, ())) == len(line.values):
             axes.fill_between(line.steps, low[line.run], line.values, color=colour, alpha=0.15, linewidth=0)
         elif line.role == "line":
             marker = "o" if len(line.steps) <= 12 else None
-            dash = _DASHES[line.style % len(_DASHES)]
+            # Dashes tell apart what has one colour.
+            dash = _DASHES[line.style % len(_DASHES)] if colours.count(colour) > 1 else "-"
             label = _literal(line.name) if line.named else None
             axes.plot(line.steps, line.values, dash, color=colour, label=label, marker=marker, markersize=3)
 

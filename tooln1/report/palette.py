@@ -1,6 +1,6 @@
 """The charts' colours, the same on the page and in figures for papers."""
 
-from tooln1.report.charts import Line
+from tooln1.report.charts import Chart, Line
 
 # A hue for each run, readable on white and on black. Runs beyond the last start over.
 _RUNS = ("#3b82f6", "#f08030", "#18a572", "#a06cf0", "#e0507a", "#c79a12", "#20a4b8", "#8a8f98")
@@ -23,6 +23,12 @@ _OTHERS = ("#3b82f6", "#a06cf0", "#20a4b8", "#e0507a", "#18a572", "#6f7ad6", "#f
 def run_colour(number: int) -> str:
     """The colour of the run that was given in this place, as #rrggbb."""
     return _RUNS[number % len(_RUNS)]
+
+
+def line_colour(chart: Chart, line: Line) -> str:
+    """The colour of a run's line; where all lines are of one run, each style has the next colour."""
+    alone = len({other.run for other in chart.lines}) == 1
+    return run_colour(line.run + line.style if alone else line.run)
 
 
 def layer_colour(line: Line) -> str:

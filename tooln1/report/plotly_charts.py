@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from tooln1.report.charts import Chart, Line
-from tooln1.report.palette import layer_colour, run_colour
+from tooln1.report.palette import layer_colour, line_colour
 from tooln1.reward_score.explain import visible
 
 _LEGEND = {
@@ -20,9 +20,8 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 def make_figure(chart: Chart) -> dict[str, Any]:
     """The figure as plain values: {"data", "layout"}; every trace's ``meta`` is the number of its run."""
     figure = go.Figure()
-    by_run = {line.run for line in chart.lines}
     for line in chart.lines:
-        figure.add_trace(_layer(chart, line) if chart.stacked else _trace(chart, line, len(by_run) == 1))
+        figure.add_trace(_layer(chart, line) if chart.stacked else _trace(chart, line))
     figure.update_layout(
         template=None,
         margin={"l": 12, "r": 12, "t": 8, "b": 12},
@@ -51,9 +50,8 @@ def _needs_legend(chart: Chart) -> bool:
     return 1 < chart.names <= 12
 
 
-def _trace(chart: Chart, line: Line, alone: bool) -> go.Scatter:
-    # Where all lines are of one run, a colour for each tells more.
-    colour = run_colour(line.style if alone and chart.key == "accuracy" else line.run)
+def _trace(chart: Chart, line: Line) -> go.Scatter:
+    colour = line_colour(chart, line)
     few = len(line.steps) <= 12
     options = {
         "low": {"line": {"width": 0}, "showlegend": False},
