@@ -98,6 +98,13 @@ def test_every_section_is_filled_and_fits(page_of_one, tmp_path):
         assert looks_full(page.screenshot(full_page=True), tmp_path)
 
 
+def test_no_label_of_the_summary_is_broken_into_letters(page_of_three):
+    page_of_three.set_viewport_size({"width": 390, "height": 900})
+    widths = page_of_three.eval_on_selector_all(".facts tbody th", "cells => cells.map(cell => cell.clientWidth)")
+    assert len(widths) > 15 and min(widths) >= 100
+    assert fits(page_of_three)
+
+
 def test_filters_narrow_the_list_and_clear(page_of_one):
     page = page_of_one
     count = page.locator("#count")
