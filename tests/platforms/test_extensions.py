@@ -84,6 +84,20 @@ engine.model_config = Namespace(hf_config=Namespace(attn_implementation="sdpa_va
 verls._build_module = lambda self: vars(self.model_config.hf_config)
 facts["config"] = engine._build_module()
 
+# Both sides of the weight sync, for two raylets.
+import os
+from verl.workers.rollout.base import get_rollout_class
+adapter = get_rollout_class("vllm", "async")
+verls_adapter = adapter.__mro__[1]
+verls_adapter.__init__ = lambda self: setattr(self, "zmq_handle", "ipc:///tmp/verl-01000000.sock")
+worker.vLLMColocateWorkerExtension._get_zmq_handle = lambda self: "ipc:///tmp/verl-01000000.sock"
+facts["handles_of_raylets"] = []
+for raylet in ("11", "12"):
+    os.environ["RAY_RAYLET_PID"] = raylet
+    receiver = object.__new__(worker.CPUWorkerExtension)
+    facts["handles_of_raylets"].append([adapter().zmq_handle, worker.CPUWorkerExtension._get_zmq_handle(receiver)])
+facts["adapter"] = [verls_adapter.__module__, verls_adapter.__name__]
+
 from verl.plugin.platform import get_platform
 facts["rollout"] = get_platform().rollout_env_vars()
 """
@@ -103,6 +117,13 @@ def test_the_extension_answers_verls_calls(seen):
     ours, verls = seen["extension"]
     assert ours == verls
     assert seen["receiver_takes"] and "on_bucket_received" in seen["receive_takes"]
+
+
+def test_runs_on_one_machine_sync_weights_over_sockets_of_their_own(seen):
+    assert seen["adapter"] == ["verl.workers.rollout.vllm_rollout.vllm_rollout", "ServerAdapter"]
+    (sender, receiver), other = seen["handles_of_raylets"]
+    assert sender == receiver == "ipc:///tmp/verl-01000000-raylet-11.sock"
+    assert set(other) == {"ipc:///tmp/verl-01000000-raylet-12.sock"}
 
 
 def test_the_replay_buffer_polls_at_its_own_interval(seen):

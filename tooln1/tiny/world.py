@@ -125,7 +125,7 @@ class World:
         self._allowed: dict[tuple[str, str, str], list] = {}
         # Most devices are switched both ways in training: if each had one way only, the way would give the device away.
         devices = FAMILIES["switch"].names()
-        one_way = rng.sample(devices, round(len(devices) * test_share) + 1)
+        one_way = rng.sample(devices, round(len(devices) * test_share))
         # In turn on and off, so that no constant answer is right in the test.
         held_out = {name: [bool(index % 2)] for index, name in enumerate(one_way)}
         for name in self.names:

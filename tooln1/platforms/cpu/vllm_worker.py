@@ -6,9 +6,14 @@ Set by rollout.engine_kwargs.vllm.worker_extension_cls, verl's and vLLM's own ex
 from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightReceiver
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
+from tooln1.platforms.cpu.weight_sync import own_handle
+
 
 class CPUWorkerExtension(vLLMColocateWorkerExtension):
-    """verl's extension with a weight update that vLLM's CPU kernels survive."""
+    """verl's extension with a weight update that vLLM's CPU kernels survive, over a socket of this run alone."""
+
+    def _get_zmq_handle(self) -> str:
+        return own_handle(super()._get_zmq_handle())
 
     def update_weights_from_ipc(self, peft_config: dict = None, base_sync_done: bool = False, use_shm: bool = True):
         """Replace the model's weights by those that the actor sends.
