@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tooln1.data.errors import DataError
-from tooln1.data.stats import format_table
+from tooln1.errors import UserError
+from tooln1.files import format_table
 from tooln1.platforms.cpu.environment import cpu_environment
 from tooln1.tiny.stages import ROOT, Run, grpo_command
 from tooln1.train.metrics import REWARD, read_jsonl
@@ -72,7 +72,7 @@ def run_verl(run: Run, steps: int, folder: Path) -> dict:
     with (folder / "verl.log").open("w") as log:
         code = subprocess.run(command, env=environment, stdout=log, stderr=log).returncode
     if code:
-        raise DataError(f"verl ended with exit code {code}; its log is {folder / 'verl.log'}")
+        raise UserError(f"verl ended with exit code {code}; its log is {folder / 'verl.log'}")
     records = [record["data"] for record in read_jsonl(metrics) if REWARD in record["data"]]
     times = [{name.removeprefix("timing_s/"): value for name, value in record.items()} for record in records]
     return {"steps": times, "rewards": [record[REWARD] for record in records]}
@@ -106,7 +106,7 @@ def run_trl(run: Run, steps: int, folder: Path, python: Path) -> dict:
     with (folder / "trl.log").open("w") as log:
         code = subprocess.run([*command, *files, *reward], env=os.environ | malloc, stdout=log, stderr=log).returncode
     if code:
-        raise DataError(f"TRL ended with exit code {code}; its log is {folder / 'trl.log'}")
+        raise UserError(f"TRL ended with exit code {code}; its log is {folder / 'trl.log'}")
     return json.loads(output.read_text())
 
 
@@ -142,14 +142,14 @@ def main() -> None:
     run = Run(folder=arguments.run.resolve(), seed=arguments.seed)
     try:
         if not (run.folder / "warm_start" / "config.json").exists():
-            raise DataError(f"{run.folder}: no warm_start in it; run examples/run_tiny_cpu_grpo.sh first")
+            raise UserError(f"{run.folder}: no warm_start in it; run examples/run_tiny_cpu_grpo.sh first")
         if arguments.steps <= WARM_UP:
-            raise DataError(f"--steps {arguments.steps}: expected more than the {WARM_UP} that warm up")
+            raise UserError(f"--steps {arguments.steps}: expected more than the {WARM_UP} that warm up")
         python = trl_environment(arguments.trl_environment.resolve())
         with tempfile.TemporaryDirectory() as folder:
             verl = run_verl(run, arguments.steps, Path(folder))
             trl = run_trl(run, arguments.steps, Path(folder), python)
-    except DataError as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     versions = {"verl": importlib.metadata.version("verl"), **trl["versions"]}

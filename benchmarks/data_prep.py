@@ -28,7 +28,7 @@ from typing import Any
 import psutil
 
 from tooln1.calls import write_calls
-from tooln1.data.stats import format_table
+from tooln1.files import format_table
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMITS = {("xlam", 60_000): (7.0, 0.6), ("toolace", 11_300): (5.0, None)}

@@ -13,14 +13,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tooln1.arguments import positive
-from tooln1.data.cli import add_error_argument, add_output_arguments, add_split_arguments, make_parser, run
+from tooln1.arguments import Parser, positive
+from tooln1.data.cli import add_error_argument, add_output_arguments, add_split_arguments
 from tooln1.data.distill import Teacher, collect
 from tooln1.data.journal import Journal
 from tooln1.data.prepared import open_prepared
 from tooln1.data.sft import Options, Replies
 from tooln1.data.sft_files import write_sft_files
 from tooln1.endpoint import add_endpoint_arguments, endpoint_fields
+from tooln1.errors import run_command
 from tooln1.prompt import load_template
 
 
@@ -42,7 +43,7 @@ def read_teacher(arguments: argparse.Namespace) -> Teacher:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = make_parser(__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="prepared folders or parquet files")
     parser.add_argument("--limit", type=positive, metavar="ROWS", help="ask for the first rows only")
     add_teacher_arguments(parser)
@@ -66,4 +67,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

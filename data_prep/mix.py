@@ -19,22 +19,23 @@ are one conversation, which is on one side of the split only. Presets (docs/data
 import argparse
 from collections.abc import Sequence
 
-from tooln1.data.cli import add_error_argument, add_output_arguments, add_split_arguments, make_parser, rate, run
-from tooln1.data.errors import DataError
+from tooln1.arguments import Parser
+from tooln1.data.cli import add_error_argument, add_output_arguments, add_split_arguments, rate
 from tooln1.data.mix_files import mix_files
 from tooln1.data.mixture import PRESETS, Mixture, parse_counts, parse_weights
+from tooln1.errors import UserError, run_command
 
 
 def read_mixture(arguments: argparse.Namespace) -> Mixture:
     """Return what --preset, or --counts, or --weights with --rows describe; without any, all rows.
 
     Raises:
-        DataError: two of them are given, or they cannot be read.
+        UserError: two of them are given, or they cannot be read.
     """
     if sum(option is not None for option in (arguments.preset, arguments.counts, arguments.weights)) > 1:
-        raise DataError("give one of --preset, --counts and --weights, or none for all rows")
+        raise UserError("give one of --preset, --counts and --weights, or none for all rows")
     if arguments.rows is not None and arguments.weights is None:
-        raise DataError("--rows goes with --weights only")
+        raise UserError("--rows goes with --weights only")
     if arguments.counts:
         return Mixture(counts=parse_counts(arguments.counts))
     if arguments.weights is None:
@@ -44,7 +45,7 @@ def read_mixture(arguments: argparse.Namespace) -> Mixture:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = make_parser(__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="prepared folders or parquet files")
     parser.add_argument("--preset", choices=PRESETS, help="a mixture by name (default: full)")
     parser.add_argument("--counts", nargs="+", metavar="PART=ROWS", help="rows to take of each part, or all")
@@ -67,4 +68,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -10,16 +10,18 @@ ask for reasoning; to train without any, write them anew with --template direct.
 
 from collections.abc import Sequence
 
-from tooln1.data.cli import add_error_argument, add_output_arguments, add_split_arguments, make_parser, run
+from tooln1.arguments import Parser
+from tooln1.data.cli import add_error_argument, add_output_arguments, add_split_arguments
 from tooln1.data.prepared import open_prepared
 from tooln1.data.sft import Options, Replies
 from tooln1.data.sft_files import write_sft_files
+from tooln1.errors import run_command
 from tooln1.prompt import load_template
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = make_parser(__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="prepared folders or parquet files")
     parser.add_argument("--replies", metavar="FILE", help="replies with reasoning, as data_prep/distill.py writes them")
     add_split_arguments(parser, test_size=None)
@@ -36,4 +38,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tooln1.data.cli import run
-from tooln1.data.parquet import atomic_path, write_parquet, write_stats
+from tooln1.data.parquet import write_parquet
 from tooln1.data.rows import make_row
-from tooln1.data.stats import format_table
+from tooln1.errors import run_command
+from tooln1.files import atomic_path, format_table, write_json
 from tooln1.tiny.rows import demonstrations, draw_kind, load_compact_template, prompt_messages
 from tooln1.tiny.world import KINDS, World
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     taught = [{"messages": messages} for messages in demonstrations(world, arguments.sft, arguments.seed)]
     with atomic_path(arguments.output / "sft.parquet") as temporary:
         pq.write_table(pa.Table.from_pylist(taught, SFT_SCHEMA), temporary)
-    write_stats(
+    write_json(
         arguments.output / "stats.json",
         {"seed": arguments.seed, "rows": {split: dict(kinds) for split, kinds in counts.items()}, "sft": len(taught)},
     )
@@ -82,4 +82,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -14,11 +14,13 @@ in a "tools" field.
 from collections.abc import Sequence
 from functools import partial
 
+from tooln1.arguments import Parser
 from tooln1.calls import REASONS
-from tooln1.data.cli import add_source_arguments, make_parser, run
+from tooln1.data.cli import add_source_arguments
 from tooln1.data.pipeline import prepare_files
 from tooln1.data.sources import open_source
 from tooln1.data.toolace import TURN_REASONS, Options, prepare_conversation
+from tooln1.errors import run_command
 from tooln1.prompt import load_template
 
 HUB_NAME = "Team-ACE/ToolACE"
@@ -26,7 +28,7 @@ HUB_NAME = "Team-ACE/ToolACE"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = make_parser(__doc__)
+    parser = Parser(description=__doc__)
     add_source_arguments(parser, HUB_NAME)
     arguments = parser.parse_args(argv)
     template = load_template(arguments.template)
@@ -40,4 +42,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -10,11 +10,13 @@ gated: without access, one line says what to accept and how to log in. All rows 
 from collections.abc import Sequence
 from functools import partial
 
+from tooln1.arguments import Parser
 from tooln1.calls import REASONS
-from tooln1.data.cli import add_source_arguments, make_parser, run
+from tooln1.data.cli import add_source_arguments
 from tooln1.data.pipeline import prepare_files
 from tooln1.data.sources import open_source
 from tooln1.data.xlam import ROW_REASONS, prepare_query
+from tooln1.errors import run_command
 from tooln1.prompt import load_template
 
 HUB_NAME = "Salesforce/xlam-function-calling-60k"
@@ -22,7 +24,7 @@ HUB_NAME = "Salesforce/xlam-function-calling-60k"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = make_parser(__doc__)
+    parser = Parser(description=__doc__)
     add_source_arguments(parser, HUB_NAME)
     arguments = parser.parse_args(argv)
     template = load_template(arguments.template)
@@ -36,4 +38,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

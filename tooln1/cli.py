@@ -1,38 +1,242 @@
-"""`tooln1 …`: one thin command over the package's parts."""
+"""The command line `tooln1 …`: every command and its arguments.
+
+Each command imports what it needs when it runs, so that `tooln1 --help` answers at once. Exit codes: tooln1/errors.py.
+"""
 
 import argparse
-import importlib
-import os
-import signal
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tooln1 import __version__
-from tooln1.errors import UserError
-
-# Each has a commands.py whose add_commands() names its commands; what a command needs is imported when it runs.
-PARTS = ("tiny", "data", "reward_score", "eval", "doctor", "serve", "report", "train", "export", "upstream")
+from tooln1.arguments import Parser, not_negative, positive
+from tooln1.endpoint import add_endpoint_arguments
+from tooln1.errors import EXIT_FAILURE, UserError, run_command
+from tooln1.files import show
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line. A mistake of the user's is one line on stderr and exit code 2."""
-    parser = argparse.ArgumentParser(prog="tooln1", description="Train tool-calling language models with verl")
+    """Run the command line."""
+    parser = Parser(prog="tooln1", description="Train tool-calling language models with verl")
     parser.add_argument("--version", action="version", version=f"tooln1 {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for part in PARTS:
-        importlib.import_module(f"tooln1.{part}.commands").add_commands(commands)
-
+    for add in (_validate, _doctor, _train, _report, _score, _export, _serve, _eval, _compare):
+        add(commands)
     arguments = parser.parse_args(argv)
-    try:
-        arguments.run(arguments)
-        sys.stdout.flush()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
-    except BrokenPipeError:
-        # Whoever read the output, such as head, has seen enough; what is still buffered must not fail at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(128 + signal.SIGPIPE) from None
+    run_command(lambda: arguments.run(arguments))
+
+
+def _validate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("validate", help="check parquet files for training")
+    parser.add_argument("files", nargs="+", metavar="PARQUET")
+
+    def command(arguments: argparse.Namespace) -> None:
+        from tooln1.data.validate import validate_parquet
+
+        for path in arguments.files:
+            print(f"{path}: {validate_parquet(path)} rows, all right")
+
+    parser.set_defaults(run=command)
+
+
+def _doctor(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="check a run before it starts",
+        description="Checks a run before it starts: settings, versions, GPUs, data, reward, disk, and the memory that "
+        "each phase of a step needs. Every finding is one line; the exit code is 2 if one of them is a fault.",
+    )
+    parser.add_argument(
+        "recipe", nargs="?", default="tool_n1_grpo", help="a recipe's name or a YAML file (default: %(default)s)"
+    )
+    parser.add_argument("overrides", nargs="*", help="settings as Hydra takes them: key=value")
+    parser.add_argument("--gpus", type=int, help="plan for a machine with so many GPUs a node instead of this one")
+    parser.add_argument("--gpu-memory", type=float, metavar="GIB", help="of each of them (default: 80)")
+
+    def command(arguments: argparse.Namespace) -> int:
+        from tooln1.doctor.main import doctor
+
+        recipe, overrides = arguments.recipe, arguments.overrides
+        if "=" in recipe:  # overrides alone, for the default recipe
+            recipe, overrides = "tool_n1_grpo", [recipe, *overrides]
+        return doctor(recipe, overrides, gpus=arguments.gpus, gpu_memory=arguments.gpu_memory)
+
+    parser.set_defaults(run=command)
+
+
+def _train(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("train", help="train: resumed, recorded, stopped by SIGTERM with a checkpoint")
+    parser.add_argument("config", help="a configuration of the recipe, such as tool_n1_grpo, or a YAML file")
+    parser.add_argument("overrides", nargs="*", help="settings of verl's, such as trainer.save_freq=5")
+
+    def command(arguments: argparse.Namespace) -> int:
+        from tooln1.train.launch import dry_run, train
+        from tooln1.train.process import StageError
+        from tooln1.train.settings import settings_from_environment
+
+        settings = settings_from_environment(arguments.config, arguments.overrides)
+        if settings.is_dry_run:
+            print(dry_run(settings), end="")
+            return 0
+        try:
+            return train(settings)
+        except StageError as error:
+            print(f"{error}\nThe same command resumes from the last checkpoint.", file=sys.stderr)
+            return EXIT_FAILURE
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("stopped; the same command resumes from the last checkpoint") from None
+
+    parser.set_defaults(run=command)
+
+
+def _report(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("report", help="make one HTML page of a run of verl, or of several overlaid")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a file logger's .jsonl")
+    parser.add_argument("-o", "--output", type=Path, help="the page (default: report.html in the first run's folder)")
+    parser.add_argument("--text", action="store_true", help="print the summary as plain text and write no page")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="also write every chart as PNG and SVG")
+    parser.add_argument("--watch", action="store_true", help="make the page again and again; Ctrl-C ends it")
+    parser.add_argument(
+        "--every", type=positive, default=30, metavar="S", help="seconds between two (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rollouts",
+        type=not_negative,
+        default=8000,
+        metavar="N",
+        help="rollouts shown at most (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="decides which rollouts are shown (default: %(default)s)")
+
+    def command(arguments: argparse.Namespace) -> None:
+        from tooln1.report.command import make_report_command
+
+        make_report_command(arguments)
+
+    parser.set_defaults(run=command)
+
+
+def _score(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("score", help="score the responses of a rollout dump or another JSON Lines file")
+    parser.add_argument("path", type=Path, metavar="FILE", help="responses and ground truths, or a folder of them")
+    parser.add_argument("--profile", default="strict", help="strict or paper (default: %(default)s)")
+    parser.add_argument("--variant", default="binary", help="of the paper's reward ablation (default: %(default)s)")
+    parser.add_argument("--output", type=Path, help="where to write each response's scores (default: beside FILE)")
+    parser.add_argument("--explain", type=int, metavar="N", help="only show response N with its first fault marked")
+
+    def command(arguments: argparse.Namespace) -> None:
+        from tooln1.reward_score.offline import explain_row, score_files
+
+        if arguments.explain is None:
+            show(score_files(arguments.path, arguments.output, arguments.profile, arguments.variant))
+        else:
+            show(explain_row(arguments.path, arguments.explain, arguments.profile, arguments.variant))
+
+    parser.set_defaults(run=command)
+
+
+def _export(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("export", help="a checkpoint of a run as a Hugging Face model with a model card")
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder of a run")
+    parser.add_argument(
+        "--step", default="best", help="a step, best (by validation accuracy; last if there is none), or last"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="the model's folder, which must not exist yet")
+    parser.add_argument("--push", metavar="NAME", help="upload it to the Hugging Face hub as NAME, privately")
+
+    def command(arguments: argparse.Namespace) -> int:
+        from tooln1.export.export import export
+        from tooln1.export.push import push
+        from tooln1.train.process import StageError
+
+        try:
+            print(export(arguments.run_dir, arguments.step, arguments.output, arguments.push))
+        except StageError as error:
+            print(error, file=sys.stderr)
+            return EXIT_FAILURE
+        if arguments.push:
+            print(push(arguments.output, arguments.push))
+        return 0
+
+    parser.set_defaults(run=command)
+
+
+def _serve(commands: argparse._SubParsersAction) -> None:
+    options = Parser(add_help=False)
+    options.add_argument("--template", help="the training's prompt template: a file, compact, or direct (thinking)")
+    options.add_argument("--dry-run", action="store_true", help="print the command instead of running it")
+    parser = commands.add_parser(
+        "serve",
+        parents=[options],
+        help="answer /v1/chat/completions with tool calls, through vLLM",
+        epilog="Every further option is passed on to vllm serve, for instance --port 8001.",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a merged model: a folder or a name on the hub")
+    parser.add_argument("vllm_options", nargs=argparse.REMAINDER, metavar="VLLM_OPTION", help="options of vllm serve")
+
+    def command(arguments: argparse.Namespace) -> None:
+        from tooln1.serve.command import build_command
+        from tooln1.serve.command import run as run_server
+
+        # After CHECKPOINT argparse takes everything for VLLM_OPTION, also our own options.
+        arguments, further = options.parse_known_args(arguments.vllm_options, arguments)
+        command, environment = build_command(arguments.checkpoint, further, arguments.template)
+        line = shlex.join([*(f"{key}={value}" for key, value in environment.items()), *command])
+        if arguments.dry_run:
+            print(line)
+            return
+        print(line, file=sys.stderr)
+        run_server(command, environment)
+
+    parser.set_defaults(run=command)
+
+
+def _eval(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("eval", help="evaluate a model on BFCL, API-Bank and ACEBench")
+    parser.add_argument("target", metavar="CHECKPOINT_OR_URL", help="a model's folder, or http://host:port/v1")
+    parser.add_argument("--bench", default="bfcl,api_bank,acebench", help="which, by commas (default: %(default)s)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the data of API-Bank and ACEBench")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where results go (default: runs/eval/MODEL)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N cases of each category")
+    parser.add_argument("--template", help="the training's prompt template: a file, compact, or direct (thinking)")
+    parser.add_argument("--form", choices=("function_calling", "dialogues"), help="which form of API-Bank's data")
+    parser.add_argument("--bfcl-python", metavar="FILE", help="Python of BFCL's environment (default: .venv-bfcl's)")
+    parser.add_argument("--model", default="", metavar="NAME", help="as the endpoint calls it (default: its first)")
+    parser.add_argument(
+        "--interface",
+        choices=("auto", "completions", "chat"),
+        default="auto",
+        help="how the raw response is got (default: completions where the server can render prompts, else chat)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of sampling, with a temperature (default: %(default)s)")
+    add_endpoint_arguments(parser, temperature=0.0)
+    parser.add_argument("--serve", default="", metavar="ARGUMENTS", help="for a checkpoint: options of tooln1 serve")
+
+    def command(arguments: argparse.Namespace) -> int:
+        from tooln1.eval.run import evaluate_command
+
+        text, unanswered = evaluate_command(arguments)
+        show(text)
+        if unanswered:
+            print(f"{unanswered:,} cases got no response and are in no figure; rerun to ask again", file=sys.stderr)
+        return EXIT_FAILURE if unanswered else 0
+
+    parser.set_defaults(run=command)
+
+
+def _compare(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("compare", help="put evaluations side by side, with a paired test")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="output folders of tooln1 eval, two or more")
+
+    def command(arguments: argparse.Namespace) -> None:
+        from tooln1.eval.compare import compare
+
+        if len(arguments.runs) < 2:
+            raise UserError("compare: give two folders or more")
+        show(compare(arguments.runs))
+
+    parser.set_defaults(run=command)
 
 
 if __name__ == "__main__":

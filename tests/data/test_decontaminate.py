@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tooln1.data.decontaminate import Evaluation, normalize_query, read_evaluation, signature
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.tools import normalize_tools
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -47,13 +47,13 @@ def test_what_others_say_is_no_request(tmp_path):
 
 @pytest.mark.parametrize("value", [{"id": 1, "ground_truth": {"f": {}}}, {"question": "?!"}, []])
 def test_a_file_without_either_is_an_error(tmp_path, value):
-    with pytest.raises(DataError, match=r"file\.json: neither a request nor a tool"):
+    with pytest.raises(UserError, match=r"file\.json: neither a request nor a tool"):
         found_in(tmp_path, value)
 
 
 def test_a_broken_file_is_named_with_its_row(tmp_path):
     (tmp_path / "file.jsonl").write_text('{"question": "a"}\n{\n')
-    with pytest.raises(DataError, match=r"file\.jsonl: row 1: line 2: broken JSON"):
+    with pytest.raises(UserError, match=r"file\.jsonl: row 1: line 2: broken JSON"):
         read_evaluation([tmp_path / "file.jsonl"])
 
 

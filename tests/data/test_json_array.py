@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tooln1.data import json_array
-from tooln1.data.errors import DataError
 from tooln1.data.json_array import read_json_array
+from tooln1.errors import UserError
 
 ROWS = [{"a": 1, "text": "é 🎉 [{"}, {"a": 2, "text": '"quoted" \\ \n' + "x" * 50}, {"a": 3, "text": ""}]
 
@@ -25,7 +25,7 @@ def outcome(tmp_path, content):
     """The rows, and in the place of broken ones their errors as text."""
     path = tmp_path / "rows.json"
     path.write_bytes(content)
-    return [str(row) if isinstance(row, DataError) else row for row in read(path)[0]]
+    return [str(row) if isinstance(row, UserError) else row for row in read(path)[0]]
 
 
 @pytest.fixture(params=[1, 7, 64, 1 << 20])
@@ -100,5 +100,5 @@ def test_a_quote_that_is_never_closed_does_not_pull_the_file_into_memory(tmp_pat
     [row] = read(path)[0]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert isinstance(row, DataError)
+    assert isinstance(row, UserError)
     assert peak < 1 << 20

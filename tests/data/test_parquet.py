@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tooln1.data import parquet
-from tooln1.data.errors import DataError
 from tooln1.data.parquet import PreparedFiles, write_parquet
 from tooln1.data.rows import make_row, row_schema
 from tooln1.data.validate import validate_parquet
+from tooln1.errors import UserError
 
 
 def row(source_row=0, turn=1, **changes):
@@ -83,7 +83,7 @@ def test_an_early_end_leaves_the_old_files_alone(tmp_path):
     with pytest.raises(KeyboardInterrupt), PreparedFiles(tmp_path) as files:
         files.add([row()])
         raise KeyboardInterrupt
-    with pytest.raises(DataError, match="nothing to train on"):
+    with pytest.raises(UserError, match="nothing to train on"):
         prepare(tmp_path, conversations=2)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -93,14 +93,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
-    with pytest.raises(DataError, match="train.parquet: cannot be written .No space left"):
+    with pytest.raises(UserError, match="train.parquet: cannot be written .No space left"):
         prepare(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "out").touch()
-    with pytest.raises(DataError, match="out: cannot be written"):
+    with pytest.raises(UserError, match="out: cannot be written"):
         PreparedFiles(tmp_path / "out")
 
 

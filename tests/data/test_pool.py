@@ -8,9 +8,9 @@ import os
 
 import pytest
 
-from tooln1.data.errors import DataError
 from tooln1.data.pool import map_in_order
 from tooln1.data.split import parse_test_size
+from tooln1.errors import UserError
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -23,7 +23,7 @@ def test_results_come_in_the_order_of_the_items(workers):
 def test_what_a_worker_raises_is_raised_here_and_in_its_place(workers):
     results = map_in_order(parse_test_size, ["1", "2", "bad", "4"], workers)
     assert [next(results) for _ in range(2)] == [1, 2]
-    with pytest.raises(DataError, match="^--test-size bad: expected"):
+    with pytest.raises(UserError, match="^--test-size bad: expected"):
         next(results)
 
 
@@ -42,7 +42,7 @@ def test_only_a_few_items_are_taken_ahead():
 
 
 def test_a_worker_that_dies_is_one_line():
-    with pytest.raises(DataError, match="a worker process was killed"):
+    with pytest.raises(UserError, match="a worker process was killed"):
         list(map_in_order(os._exit, range(4), 2))
 
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tooln1.data.errors import DataError
 from tooln1.data.sources import open_source
+from tooln1.errors import UserError
 
 ROWS = [{"a": 1, "text": "é 🎉 [{"}, {"a": 2, "text": '"quoted" \\ \n' + "x" * 50}, {"a": 3, "text": ""}]
 
@@ -40,8 +40,8 @@ def test_a_broken_line_does_not_stop_the_others(tmp_path):
     path.write_bytes(b'{"a": 1}\n{"a": \n\xff\xff\n{"a": 2}\n')
     first, cut, binary, last = open_source(path, "some/data").read(lambda passed: None)
     assert (first, last) == ({"a": 1}, {"a": 2})
-    assert isinstance(cut, DataError) and "line 2: broken JSON" in str(cut)
-    assert isinstance(binary, DataError) and "line 3: not UTF-8" in str(binary)
+    assert isinstance(cut, UserError) and "line 2: broken JSON" in str(cut)
+    assert isinstance(binary, UserError) and "line 3: not UTF-8" in str(binary)
 
 
 @pytest.mark.parametrize("name", ["missing.json", "empty.json", "folder", "rows.csv", "broken.parquet"])
@@ -50,7 +50,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "rows.csv").write_text("a,b")
     (tmp_path / "broken.parquet").write_text("no parquet")
-    with pytest.raises(DataError, match=name) as error:
+    with pytest.raises(UserError, match=name) as error:
         open_source(tmp_path / name, "some/data")
     assert "\n" not in str(error.value)
 
@@ -62,7 +62,7 @@ def test_an_unreachable_hub_is_one_line(monkeypatch):
         raise ConnectionError("first line\nsecond line")
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(DataError, match=r"some/data: cannot be loaded .*first line second line.*--input") as error:
+    with pytest.raises(UserError, match=r"some/data: cannot be loaded .*first line second line.*--input") as error:
         open_source(None, "some/data")
     assert "\n" not in str(error.value)
 
@@ -82,7 +82,7 @@ def test_a_gated_data_set_says_what_to_accept_and_how_to_log_in(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     message = r"a/b: is gated .*accept its terms at https://huggingface.co/datasets/a/b .*hf auth login.*--input"
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UserError, match=message):
         open_source(None, "a/b")
 
 
@@ -103,4 +103,4 @@ def test_a_damaged_parquet_file_ends_with_an_error_in_the_place_of_a_row(tmp_pat
     data[200:4000] = b"\xff" * 3800
     path.write_bytes(data)
     *_, last = open_source(path, "some/data").read(lambda passed: None)
-    assert isinstance(last, DataError) and "damaged" in str(last)
+    assert isinstance(last, UserError) and "damaged" in str(last)

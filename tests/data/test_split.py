@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tooln1.data.errors import DataError
 from tooln1.data.split import choose_test, parse_test_size
+from tooln1.errors import UserError
 
 
 @pytest.mark.parametrize("text, expected", [("0.05", 0.05), ("1", 1), ("20", 20), (".5", 0.5)])
@@ -14,7 +14,7 @@ def test_a_test_size_is_a_share_or_a_number(text, expected):
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "1.0", "many", "nan", "inf", ""])
 def test_any_other_test_size_is_refused(text):
-    with pytest.raises(DataError, match="--test-size"):
+    with pytest.raises(UserError, match="--test-size"):
         parse_test_size(text)
 
 
@@ -31,7 +31,7 @@ def test_another_seed_splits_otherwise():
 
 @pytest.mark.parametrize("sizes, size", [([], 0.5), ([1], 0.05), ([9], 0.5), ([1] * 5, 5), ([1] * 5, 50)])
 def test_training_keeps_at_least_one_conversation(sizes, size):
-    with pytest.raises(DataError, match="nothing to train on"):
+    with pytest.raises(UserError, match="nothing to train on"):
         choose_test(sizes, size, seed=0)
 
 

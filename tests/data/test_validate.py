@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tooln1.data.errors import DataError
 from tooln1.data.validate import validate_parquet
+from tooln1.errors import UserError
 
 
 def good(number=0):
@@ -26,7 +26,7 @@ def write(path, rows):
 
 
 def refuse(path, *pieces):
-    with pytest.raises(DataError) as error:
+    with pytest.raises(UserError) as error:
         validate_parquet(path)
     for piece in (str(path), *pieces):
         assert piece in str(error.value)

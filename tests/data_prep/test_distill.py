@@ -20,8 +20,8 @@ import pytest
 from fake_endpoint import FakeEndpoint, completion
 
 from tooln1.data.distill import compose_reply
-from tooln1.data.errors import DataError
 from tooln1.data.journal import Journal
+from tooln1.errors import UserError
 from tooln1.prompt import format_reply
 from tooln1.reward_score.toolcall import compute_score
 
@@ -147,7 +147,7 @@ def test_a_prompt_that_is_refused_is_not_asked_again(tmp_path, endpoint, xlam_fo
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_an_endpoint_that_takes_no_request_ends_the_run_at_once(tmp_path, endpoint, xlam_folder, status):
     endpoint.answer = lambda query, times: (status, "no")
-    with pytest.raises(DataError, match=rf"{endpoint.url}: .*{status}.*check address, model and key"):
+    with pytest.raises(UserError, match=rf"{endpoint.url}: .*{status}.*check address, model and key"):
         run_distill(endpoint, xlam_folder, tmp_path, concurrency=4)
     assert sum(endpoint.asked.values()) <= 8
     assert not (tmp_path / "train.parquet").exists()
@@ -155,7 +155,7 @@ def test_an_endpoint_that_takes_no_request_ends_the_run_at_once(tmp_path, endpoi
 
 def test_an_endpoint_that_keeps_failing_ends_the_run_and_replies_are_kept(tmp_path, endpoint, xlam_folder):
     endpoint.answer = lambda query, times: RIGHT if sum(endpoint.asked.values()) <= 10 else (500, "broken")
-    with pytest.raises(DataError, match="keeps failing .*500.*replies are kept"):
+    with pytest.raises(UserError, match="keeps failing .*500.*replies are kept"):
         run_distill(endpoint, xlam_folder, tmp_path, concurrency=2, retries=1)
     kept = len(lines_of(tmp_path)) - 1
     assert 8 <= kept <= 10  # two requests at a time may see the same sum
@@ -221,10 +221,10 @@ def test_half_a_line_at_the_end_is_cut_off(tmp_path, endpoint, xlam_folder, cut)
 
 def test_replies_to_other_settings_do_not_mix(tmp_path, endpoint, xlam_folder):
     run_distill(endpoint, xlam_folder, tmp_path, limit=2)
-    with pytest.raises(DataError, match=r"replies\.jsonl: its replies were made with .*choose another --output"):
+    with pytest.raises(UserError, match=r"replies\.jsonl: its replies were made with .*choose another --output"):
         run_distill(endpoint, xlam_folder, tmp_path, limit=2, temperature=0.1)
     (tmp_path / "replies.jsonl").write_text("not a journal\n")
-    with pytest.raises(DataError, match=r"replies\.jsonl: line 1: not a reply"):
+    with pytest.raises(UserError, match=r"replies\.jsonl: line 1: not a reply"):
         run_distill(endpoint, xlam_folder, tmp_path, limit=2)
 
 
@@ -235,7 +235,7 @@ def test_two_runs_do_not_write_one_file(tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", holder, tmp_path / "r.jsonl"], stdout=subprocess.PIPE)
     process.stdout.readline()
-    with pytest.raises(DataError, match="another process writes it"):
+    with pytest.raises(UserError, match="another process writes it"):
         Journal(tmp_path / "r.jsonl", {})
     process.kill()
     process.wait()

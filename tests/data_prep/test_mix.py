@@ -14,9 +14,9 @@ import pytest
 from data_prep import mix, xlam
 from tooln1.data import mixing
 from tooln1.data.augment import read_call_turn
-from tooln1.data.errors import DataError
 from tooln1.data.rows import reference_earns_reward
 from tooln1.data.validate import validate_parquet
+from tooln1.errors import UserError
 from tooln1.prompt import split_system
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -83,7 +83,7 @@ def test_a_mixture_takes_the_rows_it_names(tmp_path, both, options, expected):
 def test_a_mixture_that_cannot_be_is_one_line(tmp_path, both, options, message):
     with pytest.raises(Exception, match=message) as error:
         run_mix(tmp_path / "out", *both, **options)
-    assert type(error.value).__name__ in ("DataError", "TemplateError")
+    assert type(error.value).__name__ in ("UserError", "TemplateError")
     assert not (tmp_path / "out" / "train.parquet").exists()
 
 
@@ -219,7 +219,7 @@ def test_a_prepared_file_counts_as_an_evaluation_file(tmp_path, both, toolace_fo
     # All conversations of this source list the same tools.
     dropped = stats["data_sources"]["toolcall/toolace_multi_turn"]["dropped"]
     assert dropped["tool_in_evaluation"] > 20 and sum(dropped.values()) == 30
-    with pytest.raises(DataError, match="no row of toolace is left"):
+    with pytest.raises(UserError, match="no row of toolace is left"):
         run_mix(tmp_path, *both, preset="toolace-only", decontaminate=toolace_folder / "test.parquet")
 
 
@@ -240,7 +240,7 @@ def test_different_templates_do_not_mix_unseen(tmp_path, xlam_folder, toolace_fo
     (tmp_path / "mine.txt").write_text("Mine: {tools}")
     options = ["--input", str(xlam_folder / "in.json"), "--output", str(tmp_path / "x"), "--workers", "1"]
     xlam.main([*options, "--template", str(tmp_path / "mine.txt")])
-    with pytest.raises(DataError, match="different templates; give --template"):
+    with pytest.raises(UserError, match="different templates; give --template"):
         run_mix(tmp_path / "out", tmp_path / "x", toolace_folder, preset="full")
 
 
@@ -254,7 +254,7 @@ def broken_copy(folder, path):
 
 def test_a_broken_row_stops_or_is_counted(tmp_path, xlam_folder):
     path = broken_copy(xlam_folder, tmp_path / "broken.parquet")
-    with pytest.raises(DataError, match=r"broken\.parquet: row 3: expected a JSON list"):
+    with pytest.raises(UserError, match=r"broken\.parquet: row 3: expected a JSON list"):
         run_mix(tmp_path / "out", path, preset="xlam-only")
     rows, stats = run_mix(tmp_path / "out", path, preset="xlam-only", on_error="skip")
     assert len(rows) == 38
@@ -266,7 +266,7 @@ def test_an_input_that_is_no_prepared_file_is_named(tmp_path, name):
     (tmp_path / "empty_folder").mkdir()
     (tmp_path / "text.parquet").write_text("no parquet")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "foreign.parquet")
-    with pytest.raises(DataError, match=name) as error:
+    with pytest.raises(UserError, match=name) as error:
         run_mix(tmp_path / "out", tmp_path / name, preset="full")
     assert "\n" not in str(error.value)
 

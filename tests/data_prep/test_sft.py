@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import sft
-from tooln1.data.errors import DataError
 from tooln1.data.scan import digest
+from tooln1.errors import UserError
 from tooln1.prompt import TAGS, build_system, format_call_turn, format_reply, split_system
 from tooln1.reward_score.toolcall import compute_score
 
@@ -110,9 +110,9 @@ def test_another_template_is_put_in(tmp_path, toolace_folder):
 @pytest.mark.parametrize("line", ["{", "[]", '{"prompt": "zz", "reply": "x"}', '{"prompt": "00", "reply": 5}'])
 def test_a_file_that_holds_no_replies_is_named_with_its_line(tmp_path, toolace_folder, line):
     (tmp_path / "replies.jsonl").write_text('{"settings": {}}\n' + line + "\n")
-    with pytest.raises(DataError, match=r"replies\.jsonl: line 2: expected"):
+    with pytest.raises(UserError, match=r"replies\.jsonl: line 2: expected"):
         run_sft(tmp_path / "out", toolace_folder, replies=tmp_path / "replies.jsonl")
-    with pytest.raises(DataError, match=r"none\.jsonl: cannot be read"):
+    with pytest.raises(UserError, match=r"none\.jsonl: cannot be read"):
         run_sft(tmp_path / "out", toolace_folder, replies=tmp_path / "none.jsonl")
 
 

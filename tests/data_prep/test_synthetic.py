@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep.synthetic import main
+from tooln1.config import compose
 from tooln1.data.rows import reference_earns_reward
 from tooln1.data.validate import validate_parquet
 from tooln1.tiny.stages import GRPO, SFT
 from tooln1.tiny.world import KINDS
-from tooln1.train.compose import compose
 
 FILES = ("train.parquet", "test.parquet", "sft.parquet", "stats.json")
 COUNTS = {"train": 300, "test": 70, "sft": 60}

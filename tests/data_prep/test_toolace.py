@@ -11,8 +11,8 @@ import pytest
 
 from data_prep import toolace
 from tooln1.data import rows
-from tooln1.data.errors import DataError
 from tooln1.data.validate import validate_parquet
+from tooln1.errors import UserError
 from tooln1.prompt import build_system, format_call_turn
 
 ROOT = Path(__file__).parents[2]
@@ -181,7 +181,7 @@ def test_a_row_whose_own_reference_earns_nothing_is_dropped(monkeypatch):
     ],
 )
 def test_a_record_that_is_no_conversation_is_an_error(raw, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UserError, match=message):
         toolace.prepare_conversation(raw, 0, toolace.Options())
 
 

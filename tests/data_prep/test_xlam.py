@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import xlam
-from tooln1.data.errors import DataError
 from tooln1.data.validate import validate_parquet
 from tooln1.data.xlam import prepare_query
+from tooln1.errors import UserError
 from tooln1.prompt import build_system
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def test_an_empty_answer_is_a_row_on_request():
     ],
 )
 def test_a_record_of_another_shape_is_an_error(raw, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UserError, match=message):
         prepare_query(raw, 0)
 
 
@@ -145,7 +145,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path):
 def test_broken_input_is_one_line_with_file_and_row(tmp_path, capsys, content, message):
     path = tmp_path / "in.json"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"in\.json: {message}"):
+    with pytest.raises(UserError, match=rf"in\.json: {message}"):
         xlam.main(["--input", str(path), "--output", str(tmp_path / "out")])
 
 
@@ -195,7 +195,7 @@ def test_prompt_lengths_are_those_that_verl_counts(tmp_path, xlam_folder, qwen_t
 
 def test_a_tokenizer_that_does_not_load_is_one_line(tmp_path, xlam_folder):
     options = ["--input", str(xlam_folder / "in.json"), "--output", str(tmp_path / "out")]
-    with pytest.raises(DataError, match="--tokenizer .*none: does not load"):
+    with pytest.raises(UserError, match="--tokenizer .*none: does not load"):
         xlam.main([*options, "--tokenizer", str(tmp_path / "none")])
 
 

@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from published_models import MODELS  # noqa: E402
 
+from tooln1.config import compose  # noqa: E402
 from tooln1.doctor.machine import Gpu, Machine, planned_machine  # noqa: E402
 from tooln1.doctor.memory import GIB  # noqa: E402
 from tooln1.doctor.plan import make_plan  # noqa: E402
 from tooln1.doctor.shape import read_shape  # noqa: E402
-from tooln1.train.compose import compose  # noqa: E402
 
 
 @pytest.fixture(scope="session")

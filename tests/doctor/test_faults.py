@@ -18,9 +18,9 @@ import pytest
 from omegaconf import OmegaConf
 from published_models import MODELS
 
+from tooln1.config import CONFIGS
 from tooln1.doctor.examine import examine
 from tooln1.doctor.machine import probe_machine
-from tooln1.train.compose import CONFIGS
 
 ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 

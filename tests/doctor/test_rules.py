@@ -4,11 +4,11 @@ import re
 
 import pytest
 
+from tooln1.config import compose
 from tooln1.doctor.findings import Findings
 from tooln1.doctor.plan import make_plan
 from tooln1.doctor.rules import check_heads, check_rules
 from tooln1.errors import UserError
-from tooln1.train.compose import compose
 
 ACTOR, ROLLOUT, REFERENCE = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.ref"
 NODE = ["trainer.nnodes=1", "trainer.n_gpus_per_node=8", "data.train_batch_size=64"]

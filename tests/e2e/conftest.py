@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from tooln1.preflight import find_left_over_processes
+from tooln1.processes import find_left_over_processes
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import json
 import pytest
 from oracle import say, say_damaged, say_prose
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.eval.acebench import KINDS, AceBench
 from tooln1.eval.acebench_rules import judge_calls
 from tooln1.eval.cases import EXTRA, MISSING, TYPE, VALUE, WRONG_TOOL
@@ -212,14 +212,14 @@ def test_chinese_cases_and_several_answers(tmp_path):
 )
 def test_broken_rows_are_named(tmp_path, question, answer, message):
     write(tmp_path, "en", question, answer)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UserError, match=message):
         AceBench(tmp_path)
 
 
 def test_a_missing_file_or_folder_is_named(tmp_path):
-    with pytest.raises(DataError, match="no data_en or data_zh"):
+    with pytest.raises(UserError, match="no data_en or data_zh"):
         AceBench(tmp_path)
     write(tmp_path, "en", QUESTION, {"ground_truth": {"weather": {"city": "Rome"}}})
     (tmp_path / "data_en" / "data_normal_atom_list.json").unlink()
-    with pytest.raises(DataError, match=r"data_normal_atom_list\.json: cannot be read"):
+    with pytest.raises(UserError, match=r"data_normal_atom_list\.json: cannot be read"):
         AceBench(tmp_path)

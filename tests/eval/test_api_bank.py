@@ -5,7 +5,7 @@ import json
 import pytest
 from oracle import say, say_damaged, say_prose
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.eval.api_bank import CONTEXT, REQUEST, ApiBank
 from tooln1.eval.api_bank_rules import judge_call
 from tooln1.eval.cases import EXTRA, FORMAT, MISSING, TYPE, VALUE, WRONG_TOOL
@@ -209,7 +209,7 @@ def test_a_dialogue_becomes_turns_and_its_tools_are_read_from_source_that_never_
 def test_broken_dialogues_are_named(tmp_path, lines, message):
     write_dialogue(tmp_path, lines)
     (tmp_path / "all_apis.csv").write_text("类名,api_info\nGetUserToken,\"input_parameters = {'username': {}}\"\n")
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UserError, match=message):
         ApiBank(tmp_path)
 
 
@@ -224,10 +224,10 @@ def test_broken_dialogues_are_named(tmp_path, lines, message):
 )
 def test_broken_function_calling_files_are_named(tmp_path, content, message):
     (tmp_path / "apibank_l1.json").write_text(content)
-    with pytest.raises(DataError, match=f"apibank_l1.json.*{message}"):
+    with pytest.raises(UserError, match=f"apibank_l1.json.*{message}"):
         ApiBank(tmp_path)
 
 
 def test_a_folder_without_the_data_says_what_it_needs(tmp_path):
-    with pytest.raises(DataError, match=r"no apibank_l1\.json or lv1-lv2-samples"):
+    with pytest.raises(UserError, match=r"no apibank_l1\.json or lv1-lv2-samples"):
         ApiBank(tmp_path)

@@ -11,7 +11,6 @@ import time
 import pytest
 from oracle import Server, say
 
-from tooln1.data.errors import DataError
 from tooln1.errors import UserError
 from tooln1.eval.cases import Case
 from tooln1.eval.endpoint import EvalEndpoint
@@ -269,7 +268,7 @@ def test_a_reply_that_stands_twice_counts_once(tmp_path, server):
 
 def test_a_folder_of_other_settings_is_refused_and_the_difference_named(tmp_path, server):
     run(server, tmp_path, count=1, settings={"model": "a", "temperature": 0})
-    with pytest.raises(DataError) as refused:
+    with pytest.raises(UserError) as refused:
         run(server, tmp_path, count=1, settings={"model": "b", "temperature": 0})
     message = str(refused.value)
     assert '{"model": "a"}' in message and '{"model": "b"}' in message and "choose another --output" in message

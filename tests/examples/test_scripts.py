@@ -17,7 +17,7 @@ import pytest
 from example_scripts import EXAMPLES, ROOT, SHELL, TRAINING
 from omegaconf import OmegaConf
 
-from tooln1.train.compose import validate
+from tooln1.config import validate
 from tooln1.train.settings import Settings
 
 # DESIGN.md's settings of the paper that no machine, model or variant may change.

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import tooln1.preflight as preflight
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.preflight import RunSettings, check_run
 
 
@@ -61,21 +61,20 @@ def with_truth(path, truth):
         (None, {"memory_gb": 1e6}, "GB available"),
         (None, {"disk_gb": 1e6}, "GB free on this disk"),
         (None, {"shared_memory_gb": 1e6}, "/dev/shm: "),
-        (None, {"ports": {0: "Ray's head"}}, "port 0 (Ray's head)"),
     ],
 )
 def test_one_line_says_what_is_wrong_before_the_tokenizer_starts(settings, spoil, changes, expected, monkeypatch):
     monkeypatch.setattr(preflight, "check_prompt_lengths", lambda *args, **kwargs: pytest.fail("too early"))
     if spoil:
         spoil(settings)
-    with pytest.raises(DataError) as error:
+    with pytest.raises(UserError) as error:
         check_run(dataclasses.replace(settings, **changes))
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_too_many_long_prompts_are_refused(settings, parquet):
-    with pytest.raises(DataError, match="only 1 fit into 10 tokens .* one training batch takes at least 2"):
+    with pytest.raises(UserError, match="only 1 fit into 10 tokens .* one training batch takes at least 2"):
         check_run(dataclasses.replace(settings, train_file=parquet("train.parquet", [1, 9, 9])))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.preflight import files
 from tooln1.preflight.files import check_files, check_prompt_lengths
 
@@ -16,9 +16,9 @@ def count(model, train, val, *, batch=1, options=None):
 def test_rows_are_checked_and_counted(parquet, tmp_path):
     train, val = parquet("train.parquet", [1] * 4), parquet("val.parquet", [1])
     assert check_files(train, val, 4) == (4, 1)
-    with pytest.raises(DataError, match=r"train\.parquet: 4 rows, fewer than the 5 of one batch; .* train_batch_size"):
+    with pytest.raises(UserError, match=r"train\.parquet: 4 rows, fewer than the 5 of one batch; .* train_batch_size"):
         check_files(train, val, 5)
-    with pytest.raises(DataError, match=r"none\.parquet: no such file"):
+    with pytest.raises(UserError, match=r"none\.parquet: no such file"):
         check_files(train, tmp_path / "none.parquet", 4)
 
 
@@ -52,7 +52,7 @@ def test_the_template_gets_its_options_and_may_refuse_a_prompt(parquet, model):
 
 def test_a_model_without_a_chat_template_is_refused(parquet, model):
     (model / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
-    with pytest.raises(DataError, match=r"model: the tokenizer has no chat template; take an instruction-tuned model"):
+    with pytest.raises(UserError, match=r"model: the tokenizer has no chat template; take an instruction-tuned model"):
         count(model, parquet("train.parquet", [1]), parquet("val.parquet", [1]))
 
 
@@ -73,7 +73,7 @@ REFUSED = {**NONE, "longest": 0, "refused": list(range(20)), "refusal": "row 0: 
 )
 def test_too_few_prompts_left_is_an_error(train, val, expected, monkeypatch):
     monkeypatch.setattr(files, "_measure", lambda request, offline: [train, val])
-    with pytest.raises(DataError) as error:
+    with pytest.raises(UserError) as error:
         count("m", "train", "val", batch=16)
     assert expected in str(error.value)
 

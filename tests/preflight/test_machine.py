@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.platforms.cpu.activate import PINNED, supported_version
 from tooln1.preflight import machine
 
@@ -37,7 +37,7 @@ def test_what_any_machine_has_passes(tmp_path):
 )
 def test_too_little_is_refused(check, pieces, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError) as error:
+    with pytest.raises(UserError) as error:
         check(tmp_path)
     for piece in pieces:
         assert piece in str(error.value)
@@ -46,7 +46,7 @@ def test_too_little_is_refused(check, pieces, tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(DataError, match="is not writable; choose another run folder"):
+    with pytest.raises(UserError, match="is not writable; choose another run folder"):
         machine.check_disk(tmp_path / "run", 0)
 
 
@@ -109,13 +109,13 @@ def test_other_versions_are_refused(changed, expected, monkeypatch):
     if expected is None:
         machine.check_versions()
     else:
-        with pytest.raises(DataError, match=expected):
+        with pytest.raises(UserError, match=expected):
             machine.check_versions()
 
 
 def test_another_python_is_refused(monkeypatch):
     monkeypatch.setattr(platform, "python_version", lambda: "3.9.1")
-    with pytest.raises(DataError, match=r"Python 3\.9\.1: expected .*>=3\.10"):
+    with pytest.raises(UserError, match=r"Python 3\.9\.1: expected .*>=3\.10"):
         machine.check_python()
 
 
@@ -126,7 +126,7 @@ import sys
 import tooln1.preflight as preflight
 try:
     preflight.check_versions()
-except preflight.machine.DataError:
+except preflight.machine.UserError:
     pass
 heavy = {"torch", "verl", "vllm", "ray", "transformers", "tokenizers", "tooln1.platforms.cpu"} & set(sys.modules)
 sys.exit(f"imported: {heavy}" if heavy else 0)

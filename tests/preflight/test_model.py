@@ -5,7 +5,7 @@ import json
 import pytest
 from huggingface_hub import HfApi, constants
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.preflight.model import check_model
 
 CONFIG = {"model_type": "qwen2", "max_position_embeddings": 64}
@@ -14,7 +14,7 @@ INDEX = {"weight_map": {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safe
 
 
 def refuse(path, *pieces, length=64, offline=True):
-    with pytest.raises(DataError) as error:
+    with pytest.raises(UserError) as error:
         check_model(path, length, offline=offline)
     for piece in pieces:
         assert piece in str(error.value)

@@ -52,8 +52,8 @@ def test_figures_are_the_same_files_again(run_folder, tmp_path, capsys):
     [
         (["absent"], "absent: no such folder"),
         (["."], "nothing of a verl run in it"),
-        ([".", "--every", "0"], "--every 0: expected 1 or more"),
-        ([".", "--rollouts", "-1"], "--rollouts -1: expected 0 or more"),
+        ([".", "--every", "0"], "--every: expected a whole number from 1 on, got 0"),
+        ([".", "--rollouts", "-1"], "--rollouts: expected a whole number from 0 on, got -1"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, expected, tmp_path, capsys, monkeypatch):

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from verl_run import write_lines
 
-from tooln1.data.parquet import write_text
 from tooln1.eval.summary import published, summarise
+from tooln1.files import write_text
 from tooln1.report.text import format_text, sparkline
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from tooln1.config import compose, quote
 from tooln1.data.parquet import write_parquet
 from tooln1.data.rows import make_row
 from tooln1.prompt import format_calls
 from tooln1.reward_score.toolcall import compute_score
 from tooln1.tiny.rows import careful_reply, draw_kind, hasty_reply, load_compact_template, prompt_messages
 from tooln1.tiny.world import World
-from tooln1.train.compose import compose, quote
 
 GROUPS, ROLLOUTS, VALIDATED, TEST_FREQ = 6, 4, 10, 4
 RECIPE = "tool_n1_grpo_cpu"

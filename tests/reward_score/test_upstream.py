@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tooln1.cli import main
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.upstream import DISPATCHER, MODULE, TEST, make_patch, write_patch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +97,7 @@ def test_a_verl_that_cannot_be_patched_is_refused_in_one_line(patched, tmp_path,
         assert stopped.value.code == 2
         [line] = capsys.readouterr().err.splitlines()
         assert said in line
-    with pytest.raises(DataError, match=r"mine\.py: default_compute_score is not as in verl 0\.9\.1"):
+    with pytest.raises(UserError, match=r"mine\.py: default_compute_score is not as in verl 0\.9\.1"):
         make_patch("def default_compute_score(**kwargs):\n    return 0.0\n", "mine.py")
     assert not list(tmp_path.iterdir())
 

@@ -88,9 +88,9 @@ def test_the_chat_template_renders_like_qwen2s(tokenizer):
 def test_prompts_and_replies_fit_the_limits_of_the_recipe(tokenizer, tiny_data):
     import pyarrow.parquet as pq
 
+    from tooln1.config import compose
     from tooln1.prompt import format_reply
     from tooln1.tiny.stages import GRPO
-    from tooln1.train.compose import compose
 
     limits = compose(GRPO, ()).data
     for row in pq.read_table(tiny_data / "test.parquet").to_pylist():

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from tooln1.data.errors import DataError
+from tooln1.config import compose
+from tooln1.errors import UserError
 from tooln1.tiny import run as driver
 from tooln1.tiny import stages
 from tooln1.tiny.run import Clock
 from tooln1.tiny.stages import Run
-from tooln1.train.compose import compose
 from tooln1.train.process import StageError
 
 
@@ -18,7 +18,7 @@ from tooln1.train.process import StageError
     "setting", ["trainer.save_freq=-1", "trainer.total_training_steps=0", "data.train_batch_size=x"]
 )
 def test_a_setting_that_the_last_stages_need_is_checked_first(setting, tmp_path):
-    with pytest.raises(DataError, match=setting):
+    with pytest.raises(UserError, match=setting):
         driver.check_own_files(Run(folder=tmp_path, seed=0, overrides=(setting,)))
 
 
@@ -126,7 +126,7 @@ def test_the_clock_adds_up_the_attempts(tmp_path):
 def test_a_wrong_model_binds_the_folder_to_nothing(tmp_path, commands):
     """Else the corrected command would be refused: the folder would hold a run with the mistyped model."""
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no config.json"):
+    with pytest.raises(UserError, match="no config.json"):
         driver.execute(Run(folder=tmp_path / "run", seed=0, model_path=str(tmp_path / "empty")))
     assert not (tmp_path / "run" / "run.json").exists()
     assert commands == []
@@ -135,7 +135,7 @@ def test_a_wrong_model_binds_the_folder_to_nothing(tmp_path, commands):
 @pytest.mark.parametrize(
     "error, code, expected",
     [
-        (DataError("train.parquet: no such file"), 2, "train.parquet: no such file\n"),
+        (UserError("train.parquet: no such file"), 2, "train.parquet: no such file\n"),
         (StageError("verl failed"), 1, "verl failed\nThe same command goes on from here.\n"),
         (KeyboardInterrupt(), 130, "stopped; the same command goes on from the last checkpoint\n"),
     ],

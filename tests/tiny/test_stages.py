@@ -8,12 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from tooln1.data.errors import DataError
+from tooln1.config import compose, quote
 from tooln1.errors import UserError
 from tooln1.tiny import stages
 from tooln1.tiny.stages import GRPO, SFT, Run
 from tooln1.train import record
-from tooln1.train.compose import compose, quote
 
 STRANGE = [
     "/with space/and  two",
@@ -87,7 +86,7 @@ def test_a_number_of_steps_is_a_whole_number_from_one_on(value, good):
     if good:
         assert stages.whole_number(config, "trainer.total_training_steps") == int(value)
         return
-    with pytest.raises(DataError, match="trainer.total_training_steps=.*: expected a whole number, 1 or more"):
+    with pytest.raises(UserError, match="trainer.total_training_steps=.*: expected a whole number, 1 or more"):
         stages.whole_number(config, "trainer.total_training_steps")
 
 

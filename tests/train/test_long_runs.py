@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tooln1.preflight import find_left_over_processes
+from tooln1.processes import find_left_over_processes
 from tooln1.train import checkpoints, record
 from tooln1.train.metrics import REWARD, read_jsonl
 

@@ -74,7 +74,7 @@ def test_switches_become_settings(config, environ, overrides, expected):
 
 def test_what_the_command_line_says_is_what_was_composed():
     """verl's process composes anew, from the same overrides."""
-    from tooln1.train.compose import compose
+    from tooln1.config import compose
 
     ours = settings("tool_n1_grpo", "trainer.save_freq=3", PAPER="1", LOGGERS="console")
     assert compose("tool_n1_grpo", ours.all_overrides) == ours.composed
@@ -141,7 +141,7 @@ def test_the_trainer_finds_its_plugin_and_loggers_their_places_on_every_node(tmp
         "VERL_USE_EXTERNAL_MODULES": "mine,tooln1.train.plugin",
     }
     command = train_command(ours, variables, validate_first=False)
-    from tooln1.train.compose import compose
+    from tooln1.config import compose
 
     overrides = command[command.index("tool_n1_grpo") + 2 :]  # what follows the search path
     composed = compose("tool_n1_grpo", overrides)

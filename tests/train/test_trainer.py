@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tooln1.config import compose
 from tooln1.train import checkpoints
-from tooln1.train.compose import compose
 from tooln1.train.settings import LONG_RUN
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from tooln1.data.errors import DataError
 from tooln1.data.mixture import Mixture, belongs, first_of_each, generator
 from tooln1.data.scan import Rules, Scan, code_of
 from tooln1.data.split import choose_test
 from tooln1.data.stats import Tally
+from tooln1.errors import UserError
 
 BROKEN = "broken"
 
@@ -41,12 +41,12 @@ def choose(scan: Scan, mixture: Mixture, rules: Rules, test_size: float | int) -
     """Draw the rows of the mixture, split them by conversation, shuffle them, and choose which to change.
 
     Raises:
-        DataError: there are too few rows.
+        UserError: there are too few rows.
     """
     reasons, repeats = _drop_duplicates(scan)
     chosen, parts = _draw(scan, reasons, mixture, rules.seed)
     if len(chosen) < 2:
-        raise DataError(f"the mixture has {len(chosen)} rows, too few to split; give more input")
+        raise UserError(f"the mixture has {len(chosen)} rows, too few to split; give more input")
     _, conversation, sizes = np.unique(scan.conversations[chosen], return_inverse=True, return_counts=True)
     test = np.zeros(len(sizes), bool)
     test[list(choose_test(sizes.tolist(), test_size, rules.seed))] = True

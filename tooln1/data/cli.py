@@ -2,23 +2,10 @@
 
 import argparse
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from tooln1.arguments import positive
 from tooln1.data.lengths import PromptLengths
-from tooln1.errors import UserError
-
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
-
-
-def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser that shows a script's docstring as it is written."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
 
 
 def add_source_arguments(parser: argparse.ArgumentParser, hub_name: str) -> None:
@@ -95,7 +82,7 @@ def prompt_lengths(arguments: argparse.Namespace) -> PromptLengths | None:
     """Return what measures the prompts, None without --tokenizer.
 
     Raises:
-        tooln1.data.errors.DataError: the tokenizer does not load.
+        tooln1.errors.UserError: the tokenizer does not load.
     """
     return PromptLengths(arguments.tokenizer, arguments.max_prompt_length) if arguments.tokenizer else None
 
@@ -109,17 +96,6 @@ def rate(text: str) -> float:
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, got {text}")
     return number
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run a script's main; what the user can mend becomes one line on stderr and exit code 2."""
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
 
 
 def _processors() -> int:

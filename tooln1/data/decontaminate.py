@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tooln1.calls import ToolListError, normalize_tools
-from tooln1.data.errors import DataError
 from tooln1.data.sources import open_source
+from tooln1.errors import UserError
 
 REASONS = {
     "query_in_evaluation": "a request of the row occurs in an evaluation file",
@@ -61,17 +61,17 @@ def read_evaluation(paths: Sequence[str | Path]) -> Evaluation:
     """Collect the requests and tools of evaluation files: json, jsonl or parquet.
 
     Raises:
-        DataError: a file cannot be read, or nothing was found in it.
+        UserError: a file cannot be read, or nothing was found in it.
     """
     everything = Evaluation()
     for path in paths:
         found = Evaluation()
         for position, row in enumerate(open_source(path, "").read(lambda passed: None)):
-            if isinstance(row, DataError):
-                raise DataError(f"{path}: row {position}: {row}")
+            if isinstance(row, UserError):
+                raise UserError(f"{path}: row {position}: {row}")
             _collect(row, found)
         if not found.queries and not found.tools:
-            raise DataError(f"{path}: neither a request nor a tool was found in it; is it an evaluation file?")
+            raise UserError(f"{path}: neither a request nor a tool was found in it; is it an evaluation file?")
         everything.queries |= found.queries
         everything.tools |= found.tools
     return everything

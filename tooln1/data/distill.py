@@ -11,12 +11,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tooln1.data.errors import DataError
 from tooln1.data.journal import Journal
 from tooln1.data.prepared import Unit, each_row
 from tooln1.data.scan import digest
 from tooln1.data.sft import earns_reward, with_template
 from tooln1.endpoint import HOPELESS, MOST_FAILURES, REFUSED, Endpoint, open_client, run_all, short_error
+from tooln1.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def collect(
         skip_broken: leave out rows that are not prepared ones, instead of stopping at them.
 
     Raises:
-        DataError: the endpoint refuses, keeps failing, or an input row is broken. The journal keeps what there is.
+        UserError: the endpoint refuses, keeps failing, or an input row is broken. The journal keeps what there is.
     """
     rows = ((unit, row) for unit in units for _, row in each_row(unit, skip_broken, lambda error: None))
     total = sum(unit.rows for unit in units)
@@ -113,14 +113,14 @@ async def _collect(prompts: Iterator[_Prompt | None], teacher: Teacher, journal:
                         if failure:
                             asked.failed, asked.failure = asked.failed + 1, failure
                         if in_a_row >= MOST_FAILURES:
-                            raise DataError(f"{teacher.base_url}: keeps failing ({failure}); {_kept(journal)}")
+                            raise UserError(f"{teacher.base_url}: keeps failing ({failure}); {_kept(journal)}")
                         bar.set_postfix_str(_progress(teacher, journal, bar.format_dict["elapsed"]))
                     bar.update(1)
                     await asyncio.sleep(0)
 
             await run_all(work() for _ in range(teacher.concurrency))
     if asked.failed and not journal.asked:
-        raise DataError(f"{teacher.base_url}: not one request succeeded ({asked.failure}); check the address")
+        raise UserError(f"{teacher.base_url}: not one request succeeded ({asked.failure}); check the address")
     return asked
 
 
@@ -128,7 +128,7 @@ async def _ask(client: Any, teacher: Teacher, journal: Journal, prompt: _Prompt)
     """Ask until a reply earns the reward or the samples are used up; return what failed, "" if nothing did.
 
     Raises:
-        DataError: the endpoint takes no request at all.
+        UserError: the endpoint takes no request at all.
     """
     import openai
 
@@ -144,7 +144,7 @@ async def _ask(client: Any, teacher: Teacher, journal: Journal, prompt: _Prompt)
             )
         except openai.APIStatusError as error:
             if error.status_code in HOPELESS:
-                raise DataError(f"{teacher.base_url}: {short_error(error)}; check address, model and key") from None
+                raise UserError(f"{teacher.base_url}: {short_error(error)}; check address, model and key") from None
             if error.status_code not in REFUSED:
                 return short_error(error)
             journal.add(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 
 _TOKENS = ("input_tokens", "output_tokens")
 _File = TypeVar("_File", bound="ReplyFile")
@@ -27,7 +27,7 @@ class ReplyFile:
         """Open the file, or make it.
 
         Raises:
-            DataError: it cannot be used, another process writes it, or its replies were made with other settings.
+            UserError: it cannot be used, another process writes it, or its replies were made with other settings.
         """
         self.path = Path(path)
         try:
@@ -36,7 +36,7 @@ class ReplyFile:
             self._lock()
             self._resume(dict(settings))
         except OSError as error:
-            raise DataError(f"{path}: cannot be used ({error.strerror or error})") from None
+            raise UserError(f"{path}: cannot be used ({error.strerror or error})") from None
 
     def __enter__(self: "_File") -> "_File":
         return self
@@ -48,7 +48,7 @@ class ReplyFile:
         """Write one reply, an object with `_keys` and more.
 
         Raises:
-            DataError: it cannot be written.
+            UserError: it cannot be written.
         """
         self._count(line)
         self._write(line)
@@ -57,7 +57,7 @@ class ReplyFile:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise DataError(f"{self.path}: another process writes it; wait for it, or choose another folder") from None
+            raise UserError(f"{self.path}: another process writes it; wait for it, or choose another folder") from None
 
     def _resume(self, settings: dict[str, Any]) -> None:
         self._file.seek(0)
@@ -70,7 +70,7 @@ class ReplyFile:
             if number > 1:
                 self._count(found)
             elif found.get("settings") != settings:
-                raise DataError(
+                raise UserError(
                     f"{self.path}: its replies were made with {_different(found.get('settings'), settings)}, this run "
                     f"asks with {_different(settings, found.get('settings'))}; choose another --output"
                 )
@@ -85,7 +85,7 @@ class ReplyFile:
                 return found
         except (ValueError, TypeError, AttributeError):
             pass
-        raise DataError(f"{self.path}: line {number}: not a reply; mend or remove the line, or choose another --output")
+        raise UserError(f"{self.path}: line {number}: not a reply; mend or remove the line, or choose another --output")
 
     def _count(self, line: Mapping[str, Any]) -> None:
         raise NotImplementedError
@@ -95,7 +95,7 @@ class ReplyFile:
             self._file.write(json.dumps(line).encode() + b"\n")
             self._file.flush()
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be written ({error.strerror or error})") from None
+            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from None
 
 
 class Journal(ReplyFile):

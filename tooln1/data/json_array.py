@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 
 _WINDOW = 1 << 20
 # Far more than any row has. A quote that is never closed would otherwise pull the whole file into memory.
@@ -24,7 +24,7 @@ _CUT = "; is the file cut?"
 
 
 def read_json_array(path: Path, progress: Callable[[int], Any]) -> Iterator[Any]:
-    """Yield each row of the array in the file, or a `DataError` in the place of one that cannot be decoded.
+    """Yield each row of the array in the file, or a `UserError` in the place of one that cannot be decoded.
 
     Where a broken row ends is found by its brackets; when they do not match either, its error is the last item.
     `progress` is called with the number of bytes read.
@@ -41,7 +41,7 @@ def read_json_array(path: Path, progress: Callable[[int], Any]) -> Iterator[Any]
             if not whole:
                 return
         if window.peek():
-            yield DataError("text follows the array of rows; expected nothing after its ']'")
+            yield UserError("text follows the array of rows; expected nothing after its ']'")
 
 
 def _rows(window: "_Window") -> Iterator[Any]:
@@ -49,7 +49,7 @@ def _rows(window: "_Window") -> Iterator[Any]:
     while True:
         row = window.value()
         yield row
-        if isinstance(row, DataError) and not window.skip_value():
+        if isinstance(row, UserError) and not window.skip_value():
             return False
         mark = window.peek()
         if mark not in (",", "]"):
@@ -91,7 +91,7 @@ class _Window:
         self._at += 1
 
     def value(self) -> Any:
-        """Decode the value here and move behind it; on a `DataError`, which is returned, stay."""
+        """Decode the value here and move behind it; on a `UserError`, which is returned, stay."""
         self.peek()
         size = _WINDOW
         while True:
@@ -111,12 +111,12 @@ class _Window:
             self._at = end
             return value
 
-    def problem(self, text: str, end: int | None = None) -> DataError:
+    def problem(self, text: str, end: int | None = None) -> UserError:
         """What is wrong with the text from here to `end`: that it is not even UTF-8, or else `text`."""
         stop = self._at if end is None else end
         if self._undecoded and _UNDECODED.search(self._buffer, self._at, stop + 1):
             text = "not UTF-8 text; convert the file to UTF-8"
-        return DataError(text)
+        return UserError(text)
 
     def skip_value(self) -> bool:
         """Move behind the object or array here, judging by its brackets alone; return whether one ends here."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 
 PERCENTILES = (50, 90, 95, 99, 100)
 
@@ -23,7 +23,7 @@ class PromptLengths:
         """Load the tokenizer; `limit` is a number of tokens.
 
         Raises:
-            DataError: there is no tokenizer with a chat template at `path`.
+            UserError: there is no tokenizer with a chat template at `path`.
         """
         self._path = str(path)
         self._limit = limit
@@ -36,9 +36,9 @@ class PromptLengths:
             self._tokenizer = AutoTokenizer.from_pretrained(self._path, trust_remote_code=False)
         # Whatever the loader of a foreign file raises, the user gets one line.
         except Exception as error:
-            raise DataError(f"--tokenizer {path}: does not load ({type(error).__name__}: {str(error)[:160]})") from None
+            raise UserError(f"--tokenizer {path}: does not load ({type(error).__name__}: {str(error)[:160]})") from None
         if not self._tokenizer.chat_template:
-            raise DataError(f"--tokenizer {path}: has no chat template; take an instruction-tuned model's")
+            raise UserError(f"--tokenizer {path}: has no chat template; take an instruction-tuned model's")
 
     def add(self, split: str, batch: pa.RecordBatch) -> None:
         """Measure the prompts of a batch, or its conversations up to the last message if it has "messages"."""

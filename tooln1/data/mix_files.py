@@ -13,7 +13,6 @@ from tooln1.data.choice import REASONS, Choice, choose
 from tooln1.data.cli import prompt_lengths
 from tooln1.data.decontaminate import REASONS as EVALUATION_REASONS
 from tooln1.data.decontaminate import read_evaluation
-from tooln1.data.errors import DataError
 from tooln1.data.mixing import write_mixture
 from tooln1.data.mixture import Mixture
 from tooln1.data.parquet import split_files
@@ -24,6 +23,7 @@ from tooln1.data.rows import row_schema, with_template
 from tooln1.data.scan import Rules, join_scans, scan_unit
 from tooln1.data.split import parse_test_size
 from tooln1.data.stats import Example, Examples, Tally, format_dropped, format_kept, total_of
+from tooln1.errors import UserError
 from tooln1.prompt import load_template
 
 
@@ -31,7 +31,7 @@ def mix_files(arguments: argparse.Namespace, mixture: Mixture) -> dict[str, Any]
     """Mix the prepared files that the command line names, and return what stats.json says.
 
     Raises:
-        DataError: an input is broken, there are too few rows, or a file cannot be written.
+        UserError: an input is broken, there are too few rows, or a file cannot be written.
     """
     test_size = parse_test_size(arguments.test_size)
     units = open_prepared(arguments.input)
@@ -82,7 +82,7 @@ def _add_repeats(examples: Examples, choice: Choice, units: list[Unit], offsets:
 def _schema(units: list[Unit], rules: Rules) -> pa.Schema:
     templates = {rules.template or unit.template for unit in units}
     if len(templates) > 1:
-        raise DataError("the inputs were prepared with different templates; give --template FILE to write all with one")
+        raise UserError("the inputs were prepared with different templates; give --template FILE to write all with one")
     template = templates.pop()
     return with_template(row_schema(), template) if template else row_schema()
 

@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from tooln1.data.augment import mask, without_answer_tools
 from tooln1.data.choice import Choice
-from tooln1.data.parquet import SplitWriter, pack, unpack, writing
+from tooln1.data.parquet import SplitWriter, pack, unpack
 from tooln1.data.pool import map_in_order
 from tooln1.data.prepared import Unit, calls_of, each_row, naming, take_apart
 from tooln1.data.rows import make_row, rows_batch
 from tooln1.data.scan import Rules, digest
+from tooln1.files import writing
 from tooln1.prompt import fill_template
 
 _POSITION = "position"
@@ -55,7 +56,7 @@ def write_mixture(
     """Read the chosen rows and write them in their order; `offsets` are where the good rows of each unit stand in it.
 
     Raises:
-        DataError: an input is damaged, or the temporary files cannot be written.
+        UserError: an input is damaged, or the temporary files cannot be written.
     """
     rows = len(choice.places[choice.places >= 0])
     size = max(_BUCKET, -(-rows // _MOST_BUCKETS))
@@ -108,7 +109,7 @@ def change_row(row: dict[str, Any], written_with: str | None, rules: Rules, irre
     """Return a prepared row with its template changed, its answer tools removed, its names masked, or as it was.
 
     Raises:
-        DataError: the row's system message cannot be taken apart.
+        UserError: the row's system message cannot be taken apart.
     """
     info, (system, *turns), calls = row["extra_info"], row["prompt"], calls_of(row)
     number_of_tools = info["num_tools"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 
 # The paper's curves end near step 145, with 1,024 prompts a step and 7 epochs over the data.
 ABOUT_21K = 145 * 1024 // 7
@@ -39,7 +39,7 @@ class Mixture:
         """Return how many rows to take of each part, given how many there are.
 
         Raises:
-            DataError: there are not enough, or none at all.
+            UserError: there are not enough, or none at all.
         """
         if self.weights:
             taken = self._by_weight(available)
@@ -51,9 +51,9 @@ class Mixture:
             taken[self.fill] = min(available[self.fill], max(0, (self.total or 0) - sum(taken.values())))
         short = [f"{name} has {available[name]:,} of {n:,}" for name, n in taken.items() if n > available[name]]
         if short:
-            raise DataError(f"not enough rows for the mixture: {', '.join(short)}; lower the numbers or add input")
+            raise UserError(f"not enough rows for the mixture: {', '.join(short)}; lower the numbers or add input")
         if not any(taken.values()):
-            raise DataError(f"nothing to mix: no row of {', '.join(self.parts())} is left; give other input or parts")
+            raise UserError(f"nothing to mix: no row of {', '.join(self.parts())} is left; give other input or parts")
         return taken
 
     def _by_weight(self, available: Mapping[str, int]) -> dict[str, int]:
@@ -84,12 +84,12 @@ def parse_counts(texts: Sequence[str]) -> dict[str, int | None]:
     """Read NAME=NUMBER or NAME=all.
 
     Raises:
-        DataError: a text is neither.
+        UserError: a text is neither.
     """
     counts: dict[str, int | None] = {}
     for name, value in _pairs("--counts", texts):
         if value != "all" and not value.isdecimal():
-            raise DataError(f"--counts {name}={value}: expected a whole number of rows, or all")
+            raise UserError(f"--counts {name}={value}: expected a whole number of rows, or all")
         counts[name] = None if value == "all" else int(value)
     return counts
 
@@ -98,7 +98,7 @@ def parse_weights(texts: Sequence[str]) -> dict[str, float]:
     """Read NAME=WEIGHT, weights being positive numbers in any proportion.
 
     Raises:
-        DataError: a text is not of that form.
+        UserError: a text is not of that form.
     """
     weights = {}
     for name, value in _pairs("--weights", texts):
@@ -107,14 +107,14 @@ def parse_weights(texts: Sequence[str]) -> dict[str, float]:
         except ValueError:
             weights[name] = 0.0
         if not 0 < weights[name] < float("inf"):
-            raise DataError(f"--weights {name}={value}: expected a positive number")
+            raise UserError(f"--weights {name}={value}: expected a positive number")
     return weights
 
 
 def _pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
     pairs = [text.split("=", 1) for text in texts]
     if any(len(pair) != 2 for pair in pairs) or len({pair[0] for pair in pairs}) < len(pairs):
-        raise DataError(f"{option} {' '.join(texts)}: expected NAME=VALUE, each name once")
+        raise UserError(f"{option} {' '.join(texts)}: expected NAME=VALUE, each name once")
     return [(pair[0], pair[1]) for pair in pairs]
 
 

@@ -1,7 +1,5 @@
 """Writing parquet files: whole or not at all, in flat memory, and the same bytes for the same rows."""
 
-import json
-import os
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tooln1.data.errors import DataError
 from tooln1.data.rows import row_schema, rows_batch
 from tooln1.data.split import choose_test
+from tooln1.files import atomic_path, write_json, writing
 
 SPLITS = ("train", "test")
 _BATCH = 1000
@@ -24,40 +22,13 @@ _PREPARED_ROW_GROUP = 4000
 _DICTIONARY = ["data_source", "ability", "reward_model.style", "extra_info.split", "prompt.list.element.role"]
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what can go wrong while writing (no space, no permission, a file in the way) into a `DataError`."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that becomes `path` if the block ends well and is removed otherwise.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
 def write_parquet(
     path: str | Path, rows: Iterable[Mapping[str, Any]], extra_fields: Mapping[str, pa.DataType] | None = None
 ) -> int:
     """Write rows of `make_row` as they are, and return how many there were.
 
     Raises:
-        DataError: the file cannot be written.
+        UserError: the file cannot be written.
     """
     schema = row_schema(extra_fields)
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
@@ -65,25 +36,6 @@ def write_parquet(
         for batch in _batches(rows, schema):
             groups.add(batch)
         return groups.finish()
-
-
-def write_stats(path: str | Path, stats: Mapping[str, Any]) -> None:
-    """Write stats.json.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    write_text(path, json.dumps(stats, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file; half a character in it is written as its escape.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 class _RowGroups:
@@ -153,7 +105,7 @@ def split_files(folder: str | Path, schema: pa.Schema) -> Iterator[SplitWriter]:
     """Write train.parquet, test.parquet and stats.json: they appear together when the block ends well, or not at all.
 
     Raises:
-        DataError: the folder or a file in it cannot be written.
+        UserError: the folder or a file in it cannot be written.
     """
     folder = Path(folder)
     with ExitStack() as stack:
@@ -167,7 +119,7 @@ def split_files(folder: str | Path, schema: pa.Schema) -> Iterator[SplitWriter]:
             files = SplitWriter(folder, writers)
             yield files
             files.finish()
-        write_stats(folder / "stats.json", {**files.stats, "rows": files.rows})
+        write_json(folder / "stats.json", {**files.stats, "rows": files.rows})
 
 
 def _path(folder: Path, split: str) -> Path:
@@ -207,7 +159,7 @@ class PreparedFiles:
         """Open the folder, making it if needed; `schema` is that of the rows with notes of its own.
 
         Raises:
-            DataError: the folder cannot be written.
+            UserError: the folder cannot be written.
         """
         self._folder = Path(folder)
         self._extra_fields = extra_fields
@@ -231,7 +183,7 @@ class PreparedFiles:
         """Add the rows of one conversation, which will stay on one side of the split.
 
         Raises:
-            DataError: the spool file cannot be written.
+            UserError: the spool file cannot be written.
         """
         rows = list(rows)
         if rows:
@@ -244,7 +196,7 @@ class PreparedFiles:
         """Add the rows of a packed batch; `sizes` says how many belong to each conversation.
 
         Raises:
-            DataError: the spool file cannot be written.
+            UserError: the spool file cannot be written.
         """
         self._flush()
         with writing(self._folder):
@@ -264,7 +216,7 @@ class PreparedFiles:
             measure: a `tooln1.data.lengths.PromptLengths`, whose findings are added as "prompt_tokens".
 
         Raises:
-            DataError: there are too few rows to split, or a file cannot be written.
+            UserError: there are too few rows to split, or a file cannot be written.
         """
         self._flush()
         test = choose_test(self._sizes, test_size, seed)

@@ -10,14 +10,15 @@ from typing import Any
 from tqdm import tqdm
 
 from tooln1.data.cli import prompt_lengths, report_path
-from tooln1.data.errors import DataError
 from tooln1.data.lengths import table_rows
-from tooln1.data.parquet import PreparedFiles, pack, write_text
+from tooln1.data.parquet import PreparedFiles, pack
 from tooln1.data.pool import map_in_order
 from tooln1.data.rows import row_schema, rows_batch, with_template
 from tooln1.data.sources import Source
 from tooln1.data.split import parse_test_size
-from tooln1.data.stats import Example, Examples, Tally, format_dropped, format_report, format_table, total_of
+from tooln1.data.stats import Example, Examples, Tally, format_dropped, format_report, total_of
+from tooln1.errors import UserError
+from tooln1.files import format_table, write_text
 
 COMMON_REASONS = {
     "bad_unicode": "the text holds half a character, which no file can store",
@@ -68,7 +69,7 @@ class Summary:
         for reason, example in outcome.examples:
             self.examples.add(reason, example)
 
-    def add_broken(self, place: str, error: DataError) -> None:
+    def add_broken(self, place: str, error: UserError) -> None:
         self.conversations.drop("broken_row")
         self.examples.add("broken_row", Example(place, str(error)))
 
@@ -135,10 +136,10 @@ def prepare_batch(
     broken = None
     for position, record in records:
         try:
-            if isinstance(record, DataError):
+            if isinstance(record, UserError):
                 raise record
             outcome = prepare(record, position)
-        except DataError as error:
+        except UserError as error:
             if not skip_broken:
                 broken = f"row {position}: {error}"
                 break
@@ -161,14 +162,14 @@ def prepare_files(
     """Prepare every row of a source, write train.parquet, test.parquet and stats.json, and print the table.
 
     Args:
-        prepare: makes an `Outcome` of a source row and its position; raises `DataError` on one that is broken. It must
+        prepare: makes an `Outcome` of a source row and its position; raises `UserError` on one that is broken. It must
             be picklable for --workers.
         arguments: as parsed with `tooln1.data.cli.add_source_arguments`.
         meanings: what each reason of the outcomes means.
         template: the text of the template that `prepare` writes prompts with.
 
     Raises:
-        DataError: a broken row (unless --on-error skip), too few rows, or a file that cannot be written.
+        UserError: a broken row (unless --on-error skip), too few rows, or a file that cannot be written.
     """
     test_size = parse_test_size(arguments.test_size)
     meanings = {**COMMON_REASONS, **meanings}
@@ -181,7 +182,7 @@ def prepare_files(
             batches = _batches(source.read(bar.update))
             for done in map_in_order(work, batches, arguments.workers):
                 if done.broken:
-                    raise DataError(f"{source.name}: {done.broken}")
+                    raise UserError(f"{source.name}: {done.broken}")
                 files.add_packed(done.packed, done.sizes)
                 summary.update(done.summary)
         print(summary.as_text(meanings))
@@ -205,7 +206,7 @@ def show_end(
     """Print what was written, with the prompt lengths if they were measured, and write --report's page.
 
     Raises:
-        DataError: the page cannot be written.
+        UserError: the page cannot be written.
     """
     if measure:
         print("\n" + format_table(*table_rows(measure.as_dict())))

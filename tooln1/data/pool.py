@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from typing import TypeVar
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,7 +24,7 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], work
     `function`, items and results must be picklable if there are several.
 
     Raises:
-        DataError: a worker process was killed. Whatever `function` raises is raised here.
+        UserError: a worker process was killed. Whatever `function` raises is raised here.
     """
     items = iter(items)
     first = list(islice(items, 2))
@@ -44,7 +44,7 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], work
         while pending:
             yield pending.popleft().result()
     except BrokenProcessPool:
-        raise DataError("a worker process was killed, perhaps for want of memory; give fewer --workers") from None
+        raise UserError("a worker process was killed, perhaps for want of memory; give fewer --workers") from None
     finally:
         pool.shutdown(cancel_futures=True)
 

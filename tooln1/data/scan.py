@@ -12,9 +12,9 @@ import numpy as np
 
 from tooln1.data.augment import without_answer_tools
 from tooln1.data.decontaminate import Evaluation
-from tooln1.data.errors import DataError
 from tooln1.data.prepared import Unit, calls_of, each_row, naming, take_apart
 from tooln1.data.stats import Example, Examples
+from tooln1.errors import UserError
 from tooln1.prompt import fill_template
 
 _SHOWN = 200
@@ -61,7 +61,7 @@ def scan_unit(unit: Unit, rules: Rules) -> Scan:
     columns: list[list[Any]] = [[] for _ in _ARRAYS]
     scan = Scan(*(np.empty(0) for _ in columns), names)
 
-    def broken(error: DataError) -> None:
+    def broken(error: UserError) -> None:
         scan.broken += 1
         scan.examples.add("broken_row", Example(unit.path, str(error)))
 

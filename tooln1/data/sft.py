@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from tooln1.data.errors import DataError
 from tooln1.data.parquet import SPLITS
 from tooln1.data.prepared import Unit, calls_of, each_row, naming, take_apart
 from tooln1.data.rows import messages_array, row_schema, structs_array
 from tooln1.data.scan import digest
 from tooln1.data.stats import Example, Examples, Tally
+from tooln1.errors import UserError
 from tooln1.prompt import fill_template, format_call_turn
 from tooln1.reward_score.toolcall import compute_score
 
@@ -41,7 +41,7 @@ class Replies:
         """Index the file.
 
         Raises:
-            DataError: it cannot be read, or a line is no such object.
+            UserError: it cannot be read, or a line is no such object.
         """
         self._path = Path(path)
         self._places: dict[bytes, list[int]] = {}
@@ -54,7 +54,7 @@ class Replies:
                         self._places.setdefault(prompt, []).append(place)
                     place += len(line)
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process opens the file for itself.
@@ -79,7 +79,7 @@ class Replies:
                 return bytes.fromhex(found["prompt"])
         except (ValueError, TypeError, KeyError):
             pass
-        raise DataError(f'{self._path}: line {number}: expected {{"prompt": digest, "reply": text}}')
+        raise UserError(f'{self._path}: line {number}: expected {{"prompt": digest, "reply": text}}')
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,12 @@ def convert_unit(task: tuple[Unit, Sequence[bool] | None], options: Options) -> 
     """Make conversations of a unit's rows; the flags say which rows are for testing, None: as the rows say themselves.
 
     Raises:
-        DataError: a row is broken (unless `skip_broken`), or its system message cannot be taken apart.
+        UserError: a row is broken (unless `skip_broken`), or its system message cannot be taken apart.
     """
     unit, flags = task
     converted = Converted()
     rows: dict[str, list[tuple[list[dict[str, str]], dict[str, Any]]]] = {split: [] for split in SPLITS}
-    broken: list[DataError] = []
+    broken: list[UserError] = []
     for number, (position, row) in enumerate(each_row(unit, options.skip_broken, broken.append)):
         with naming(unit, position):
             prompt = with_template(row["prompt"], unit.template, options.template)
@@ -145,7 +145,7 @@ def with_template(
     """Return a prepared row's prompt, its system message written with another template unless that is None.
 
     Raises:
-        DataError: the system message cannot be taken apart.
+        UserError: the system message cannot be taken apart.
     """
     system, *turns = prompt
     if template is not None and template != written_with:

@@ -29,7 +29,7 @@ def write_sft_files(
         settings: what else stats.json should record.
 
     Raises:
-        DataError: a row is broken, there are too few rows to split, or a file cannot be written.
+        UserError: a row is broken, there are too few rows to split, or a file cannot be written.
     """
     tallies: dict[str, Tally] = {}
     examples = Examples()

@@ -1,7 +1,7 @@
 """Reading source rows one at a time: JSON and JSON Lines files, parquet files, data sets on the Hugging Face hub.
 
 A file of any size is read piece by piece, so memory stays flat. What is wrong with a whole input is raised as a
-`DataError`; one that stands in the place of a row says what is wrong with it, and the reading goes on behind it where
+`UserError`; one that stands in the place of a row says what is wrong with it, and the reading goes on behind it where
 it can.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tooln1.data.errors import DataError
 from tooln1.data.json_array import read_json_array
+from tooln1.errors import UserError
 
 _BATCH = 1000
 
@@ -25,7 +25,7 @@ _BATCH = 1000
 class Source:
     """Where rows come from: a name for messages, and a function that starts reading.
 
-    `read(progress)` yields each row as it is in the source, in order, or a `DataError` in the place of one that cannot
+    `read(progress)` yields each row as it is in the source, in order, or a `UserError` in the place of one that cannot
     be read; it calls `progress` with the number of `unit`s passed, of which there are `total`.
     """
 
@@ -39,21 +39,21 @@ def open_source(path: str | Path | None, hub_name: str) -> Source:
     """Return the source for a file (json, jsonl or parquet), or for a hub data set when no file is given.
 
     Raises:
-        DataError: the file is missing, empty, a directory or of another kind; the hub cannot be reached.
+        UserError: the file is missing, empty, a directory or of another kind; the hub cannot be reached.
     """
     if path is None:
         return _hub_source(hub_name)
     path = Path(path)
     if path.is_dir():
-        raise DataError(f"{path}: is a directory; give one json, jsonl or parquet file")
+        raise UserError(f"{path}: is a directory; give one json, jsonl or parquet file")
     if not path.exists():
-        raise DataError(f"{path}: no such file; check the path given to --input")
+        raise UserError(f"{path}: no such file; check the path given to --input")
     size = path.stat().st_size
     if size == 0:
-        raise DataError(f"{path}: the file is empty; expected source rows")
+        raise UserError(f"{path}: the file is empty; expected source rows")
     readers = {".json": _read_json, ".jsonl": _read_lines, ".parquet": _read_parquet}
     if path.suffix not in readers:
-        raise DataError(f"{path}: cannot tell what kind of file this is; expected {', '.join(readers)}")
+        raise UserError(f"{path}: cannot tell what kind of file this is; expected {', '.join(readers)}")
     reader = readers[path.suffix]
     if path.suffix == ".parquet":
         return Source(str(path), lambda progress: reader(path, progress), _parquet(path).metadata.num_rows, "row")
@@ -70,7 +70,7 @@ def _hub_source(name: str) -> Source:
         data = datasets.load_dataset(name, split="train")
     # Missing network, a proxy, a gate and a full cache all surface as different classes of three libraries.
     except Exception as error:
-        raise DataError(_hub_problem(name, error)) from error
+        raise UserError(_hub_problem(name, error)) from error
 
     def read(progress: Callable[[int], Any]) -> Iterator[Any]:
         for row in data:
@@ -111,16 +111,16 @@ def _read_lines(path: Path, progress: Callable[[int], Any]) -> Iterator[Any]:
             try:
                 yield json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except UnicodeDecodeError as error:
-                yield DataError(f"line {number}: not UTF-8 text ({error.reason}); convert the file to UTF-8")
+                yield UserError(f"line {number}: not UTF-8 text ({error.reason}); convert the file to UTF-8")
             except (ValueError, RecursionError) as error:
-                yield DataError(f"line {number}: broken JSON ({error}); expected one JSON object a line")
+                yield UserError(f"line {number}: broken JSON ({error}); expected one JSON object a line")
 
 
 def _parquet(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a parquet file ({error})") from None
+        raise UserError(f"{path}: not a parquet file ({error})") from None
 
 
 def _read_parquet(path: Path, progress: Callable[[int], Any]) -> Iterator[Any]:
@@ -130,4 +130,4 @@ def _read_parquet(path: Path, progress: Callable[[int], Any]) -> Iterator[Any]:
                 yield from batch.to_pylist()
                 progress(batch.num_rows)
         except (pa.ArrowException, OSError) as error:
-            yield DataError(f"damaged parquet file ({error})")
+            yield UserError(f"damaged parquet file ({error})")

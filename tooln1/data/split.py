@@ -5,21 +5,21 @@ from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 
 
 def parse_test_size(text: str) -> float | int:
     """Read --test-size: a whole number counts rows, a number between 0 and 1 is their share.
 
     Raises:
-        DataError: the text is neither.
+        UserError: the text is neither.
     """
     with suppress(ValueError):
         if text.isdecimal() and int(text) > 0:
             return int(text)
         if 0 < float(text) < 1:
             return float(text)
-    raise DataError(f"--test-size {text}: expected a share between 0 and 1, or a whole number of rows")
+    raise UserError(f"--test-size {text}: expected a share between 0 and 1, or a whole number of rows")
 
 
 def choose_test(sizes: Sequence[int], test_size: float | int, seed: int) -> set[int]:
@@ -29,12 +29,12 @@ def choose_test(sizes: Sequence[int], test_size: float | int, seed: int) -> set[
     conversation goes to either side.
 
     Raises:
-        DataError: there are too few rows for that.
+        UserError: there are too few rows for that.
     """
     total = sum(sizes)
     wanted = test_size if isinstance(test_size, int) else max(1, round(total * test_size))
     if wanted >= total or len(sizes) < 2:
-        raise DataError(
+        raise UserError(
             f"a test set of {wanted:,} rows leaves nothing to train on: {total:,} rows of {len(sizes):,} conversations "
             "could be used; lower --test-size or give more input"
         )

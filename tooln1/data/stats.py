@@ -1,9 +1,11 @@
 """Counting what is kept and why the rest is not, so that nothing is lost unseen."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from tooln1.files import format_table
 
 _EXAMPLES = 3
 
@@ -68,17 +70,6 @@ class Examples:
         for reason, examples in other.by_reason.items():
             for example in examples:
                 self.add(reason, example)
-
-
-def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a text table: the first column to the left, the others, numbers, to the right."""
-    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(pairs))
-        for pairs in (list(zip(row, widths, strict=True)) for row in cells)
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def total_of(tallies: Mapping[str, Tally]) -> Tally:

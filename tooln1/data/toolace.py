@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 
 from tooln1.calls import CallError, CallReader, Rejected, normalize_tools
-from tooln1.data.errors import DataError
 from tooln1.data.pipeline import Outcome
 from tooln1.data.rows import make_row, why_not_row
+from tooln1.errors import UserError
 from tooln1.prompt import fill_template, format_call_turn
 
 SINGLE_TURN = "toolcall/toolace_single_turn"
@@ -86,7 +86,7 @@ def prepare_conversation(record: Any, source_row: int, options: Options) -> Outc
     """Make one row for each step of a ToolACE record.
 
     Raises:
-        DataError: the record is not a conversation at all.
+        UserError: the record is not a conversation at all.
     """
     system, raw_turns = _read_record(record)
     roles = [role for role, _, _ in raw_turns]
@@ -142,25 +142,25 @@ def _data_source(roles: Sequence[str], steps: int) -> str:
 def _read_record(record: Any) -> tuple[str, list[tuple[str, Any, str]]]:
     """Return the system text and the turns as (role, value, the source's role), the system's own turn taken out."""
     if not isinstance(record, Mapping):
-        raise DataError(f"expected an object, found {type(record).__name__}")
+        raise UserError(f"expected an object, found {type(record).__name__}")
     conversations = record.get("conversations")
     if not isinstance(conversations, Sequence) or isinstance(conversations, str):
-        raise DataError('expected a list under "conversations", found ' + type(conversations).__name__)
+        raise UserError('expected a list under "conversations", found ' + type(conversations).__name__)
     turns = []
     for number, turn in enumerate(conversations):
         if not isinstance(turn, Mapping) or "from" not in turn or "value" not in turn:
-            raise DataError(f'turn {number}: expected an object with "from" and "value"')
+            raise UserError(f'turn {number}: expected an object with "from" and "value"')
         if not isinstance(turn["from"], str) or turn["from"] not in ROLES:
-            raise DataError(f"turn {number}: expected a role of {', '.join(ROLES)}, found {turn['from']!r}")
+            raise UserError(f"turn {number}: expected a role of {', '.join(ROLES)}, found {turn['from']!r}")
         turns.append((ROLES[turn["from"]], turn["value"], turn["from"]))
     system = record.get("system")
     if turns and turns[0][0] == "system":
         first = turns.pop(0)[1]
         system = system or first
     if any(role == "system" for role, _, _ in turns):
-        raise DataError("expected a system turn at the start only")
+        raise UserError("expected a system turn at the start only")
     if system is None and not record.get("tools"):
-        raise DataError('expected "system" with a tool list in its text, or "tools"')
+        raise UserError('expected "system" with a tool list in its text, or "tools"')
     return _text(system), turns
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 
 # verl and the reward read these; "ability" and "extra_info" may be missing.
 _COLUMNS = ("data_source", "prompt", "reward_model")
@@ -23,32 +23,32 @@ def validate_parquet(path: str | Path) -> int:
     reward_model.ground_truth that is JSON text of [{"name", "arguments"}, …].
 
     Raises:
-        DataError: naming the file, the row (counted from 0), the field, what was expected and how to mend it.
+        UserError: naming the file, the row (counted from 0), the field, what was expected and how to mend it.
     """
     path = Path(path)
     if not path.is_file():
         what = "is a directory, not a parquet file" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: {what}; check the path, or {_AGAIN}")
+        raise UserError(f"{path}: {what}; check the path, or {_AGAIN}")
     if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty; {_AGAIN}")
+        raise UserError(f"{path}: the file is empty; {_AGAIN}")
     try:
         with pq.ParquetFile(path) as file:
             _check_columns(path, file.schema_arrow)
             if file.metadata.num_rows == 0:
-                raise DataError(f"{path}: the file has no rows; {_AGAIN} from more input")
+                raise UserError(f"{path}: the file has no rows; {_AGAIN} from more input")
             start = 0
             for batch in file.iter_batches(_BATCH, columns=list(_COLUMNS)):
                 _check_batch(path, start, batch)
                 start += len(batch)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable parquet file ({error}); {_AGAIN}") from None
+        raise UserError(f"{path}: not a readable parquet file ({error}); {_AGAIN}") from None
     return start
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> None:
     missing = [name for name in _COLUMNS if name not in schema.names]
     if missing:
-        raise DataError(
+        raise UserError(
             f"{path}: column {', '.join(missing)}: missing; expected {', '.join(_COLUMNS)}, "
             f"found {', '.join(schema.names) or 'none'}; {_AGAIN}"
         )
@@ -74,8 +74,8 @@ def _check_type(path: Path, field: str, kind: pa.DataType, expected: str, accept
         raise _wrong_type(path, field, expected, kind)
 
 
-def _wrong_type(path: Path, field: str, expected: str, kind: pa.DataType) -> DataError:
-    return DataError(f"{path}: column {field}: expected {expected}, found {str(kind)[:120]}; {_AGAIN}")
+def _wrong_type(path: Path, field: str, expected: str, kind: pa.DataType) -> UserError:
+    return UserError(f"{path}: column {field}: expected {expected}, found {str(kind)[:120]}; {_AGAIN}")
 
 
 def _check_batch(path: Path, start: int, batch: pa.RecordBatch) -> None:
@@ -90,7 +90,7 @@ def _check_batch(path: Path, start: int, batch: pa.RecordBatch) -> None:
             ("reward_model.ground_truth", truth_problem(truth)),
         ):
             if problem:
-                raise DataError(f"{path}: row {start + offset}: {field}: {problem}; mend or drop the row, or {_AGAIN}")
+                raise UserError(f"{path}: row {start + offset}: {field}: {problem}; mend or drop the row, or {_AGAIN}")
 
 
 def _messages(prompts: Any) -> list[list[tuple[str | None, bool]] | None]:

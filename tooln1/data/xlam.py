@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from tooln1.calls import Rejected, normalize_tools, read_json_calls
-from tooln1.data.errors import DataError
 from tooln1.data.pipeline import Outcome
 from tooln1.data.rows import make_row, why_not_row
+from tooln1.errors import UserError
 from tooln1.prompt import fill_template
 
 DATA_SOURCE = "toolcall/xlam"
@@ -28,7 +28,7 @@ def prepare_query(record: Any, source_row: int, template: str | None = None, inc
     """Make the row of an xLAM record; `template` is a template's text, None for the thinking template.
 
     Raises:
-        DataError: the record lacks one of its three fields.
+        UserError: the record lacks one of its three fields.
     """
     query, tools, answers = _read_record(record)
     outcome = Outcome(DATA_SOURCE)
@@ -67,10 +67,10 @@ _system_of_text = lru_cache(_CACHED_LISTS)(_system)
 
 def _read_record(record: Any) -> tuple[str, Any, Any]:
     if not isinstance(record, Mapping):
-        raise DataError(f"expected an object, found {type(record).__name__}")
+        raise UserError(f"expected an object, found {type(record).__name__}")
     missing = [key for key in ("query", "tools", "answers") if record.get(key) is None]
     if missing:
-        raise DataError(f"expected the keys query, tools and answers; {', '.join(missing)} missing")
+        raise UserError(f"expected the keys query, tools and answers; {', '.join(missing)} missing")
     if not isinstance(record["query"], str):
-        raise DataError(f'expected text under "query", found {type(record["query"]).__name__}')
+        raise UserError(f'expected text under "query", found {type(record["query"]).__name__}')
     return record["query"], record["tools"], record["answers"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from tooln1.config import compose, is_sft, missing_keys
 from tooln1.doctor.checkpoints import check_checkpoints, check_resume
 from tooln1.doctor.data import DataFacts, check_conversations, check_data, data_paths
 from tooln1.doctor.environment import (
@@ -29,7 +30,6 @@ from tooln1.doctor.shape import ModelShape, read_shape
 from tooln1.doctor.versions import check_versions
 from tooln1.errors import UserError
 from tooln1.preflight import check_model, hub_is_offline, model_config
-from tooln1.train.compose import compose, is_sft, missing_keys
 
 
 @dataclass

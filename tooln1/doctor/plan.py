@@ -5,8 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from tooln1.config import is_sft
 from tooln1.errors import UserError
-from tooln1.train.compose import is_sft
 
 DTYPE_BYTES = {
     "fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2, "half": 2, "auto": 2,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from tooln1.config import is_sft, validate
 from tooln1.doctor.findings import Findings
-from tooln1.train.compose import is_sft, validate
 
 # A model and files that stand in for what is not set, so that verl can check the rest.
 _STAND_IN = "not-set"

@@ -1,9 +1,9 @@
 """The estimates as tables: what a step is, what it takes on the disk, and memory by phase and part."""
 
-from tooln1.data.stats import format_table
 from tooln1.doctor.checkpoints import checkpoint_bytes, kept_checkpoints
 from tooln1.doctor.examine import Examination
 from tooln1.doctor.memory import GIB, Phase
+from tooln1.files import format_table
 
 
 def tables(examination: Examination) -> list[str]:

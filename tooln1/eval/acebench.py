@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tooln1.calls import CallError, read_calls
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.eval.acebench_rules import judge_calls
 from tooln1.eval.cases import FORMAT, Benchmark, Case, Verdict, mean, wrong
 from tooln1.eval.data_files import read_json_lines
@@ -35,7 +35,7 @@ class AceBench(Benchmark):
         """Load the cases.
 
         Raises:
-            DataError: no data_en or data_zh under the folder, a file is missing, or a row is not as it should be.
+            UserError: no data_en or data_zh under the folder, a file is missing, or a row is not as it should be.
         """
         roots = _find(Path(folder))
         files = [root / f"data_normal_{kind}.json" for root in roots for kind in KINDS]
@@ -63,7 +63,7 @@ def _find(folder: Path) -> list[Path]:
         roots = [base / f"data_{language}" for language in LANGUAGES if (base / f"data_{language}").is_dir()]
         if roots:
             return roots
-    raise DataError(
+    raise UserError(
         f"{folder}: no data_en or data_zh here or in data_all; give the folder that has ACEBench's data_all"
     )
 
@@ -81,12 +81,12 @@ def _cases(path: Path, template: str | None) -> Iterator[Case]:
         answer = answers.get(row.get("id"), {}).get("ground_truth")
         allowed = answer if isinstance(answer, list) else [answer]
         if not allowed or not all(isinstance(one, dict) for one in allowed):
-            raise DataError(f"{where}: id {row.get('id')!r} has no ground_truth object in {_answers(path)}")
+            raise UserError(f"{where}: id {row.get('id')!r} has no ground_truth object in {_answers(path)}")
         try:
             tools = [_tool(tool) for tool in row["function"]]
             messages = build_messages(tools, _turns(row["question"], tools), row.get("time") or "", template)
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: not a question with its tools ({type(error).__name__}: {error})") from None
+            raise UserError(f"{where}: not a question with its tools ({type(error).__name__}: {error})") from None
         yield Case(
             id=f"{language}/{row['id']}",
             category=f"{language}_{kind}",

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.eval.api_bank_rules import judge_call
 from tooln1.eval.cases import FORMAT, WRONG_TOOL, Benchmark, Case, Verdict, wrong
 from tooln1.eval.data_files import read_json_lines, read_json_list, read_text
@@ -45,7 +45,7 @@ class ApiBank(Benchmark):
         """Load the cases.
 
         Raises:
-            DataError: no form is there, or a file or row is not as it should be.
+            UserError: no form is there, or a file or row is not as it should be.
         """
         root, form = _find(Path(folder), form)
         if form == "function_calling":
@@ -70,7 +70,7 @@ def _find(folder: Path, form: str | None) -> tuple[Path, str]:
         if wanted in there:
             return root, wanted
     needed = FORMS[form] if form else f"{FUNCTION_CALLING} or {DIALOGUES}"
-    raise DataError(f"{folder}: no {needed} here; give the folder that has API-Bank's data")
+    raise UserError(f"{folder}: no {needed} here; give the folder that has API-Bank's data")
 
 
 def _case(where: str, name: str, tools: list[Tool], turns: list[dict], call: dict, template: str | None) -> Case:
@@ -79,7 +79,7 @@ def _case(where: str, name: str, tools: list[Tool], turns: list[dict], call: dic
     try:
         messages = build_messages(tools, turns, CONTEXT, template)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: cannot be written as a prompt ({error})") from None
+        raise UserError(f"{where}: cannot be written as a prompt ({error})") from None
     return Case(name, CATEGORY, messages, [call], {"declared": _declared(call["name"], tools)})
 
 
@@ -102,7 +102,7 @@ def _function_calling(path: Path) -> Iterator[tuple]:
                     turns.append({"role": roles[turn["role"]], "content": content})
             yield where, f"{path.stem}/{number}", row["tools"], _merged(turns), _plain_call(call)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{where}: not a case of the function-calling form ({error!r})") from None
+            raise UserError(f"{where}: not a case of the function-calling form ({error!r})") from None
 
 
 def _dialogues(paths: list[Path], described: Mapping[str, Tool]) -> Iterator[tuple]:
@@ -111,7 +111,7 @@ def _dialogues(paths: list[Path], described: Mapping[str, Tool]) -> Iterator[tup
         names = sorted({line["api_name"] for _, line in lines if line.get("role") == "API" and "api_name" in line})
         missing = [name for name in names if name not in described]
         if missing:
-            raise DataError(
+            raise UserError(
                 f"{path}: {missing[0]} is described nowhere; put apis/*.py or all_apis.csv beside {DIALOGUES}"
             )
         yield from _dialogue(path, lines, [described[name] for name in names])
@@ -128,7 +128,7 @@ def _dialogue(path: Path, lines: list[tuple[int, dict[str, Any]]], tools: list[T
             call = {"name": line["api_name"], "arguments": dict(line["param_dict"])}
             output = line["result"]["output"]
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: not a turn of a dialogue ({error!r})") from None
+            raise UserError(f"{where}: not a turn of a dialogue ({error!r})") from None
         yield where, f"{path.stem}/{number}", tools, _merged(turns), call
         _add_calls(turns, [call])
         turns.append({"role": "tool", "content": json.dumps(output, ensure_ascii=False)})
@@ -163,7 +163,7 @@ def _descriptions(root: Path) -> dict[str, Tool]:
         rows = csv.DictReader(io.StringIO(read_text(root / "all_apis.csv")))
         tools = [_tool(row["类名"], _constants(row["api_info"])) for row in rows if row.get("api_info")]
     else:
-        raise DataError(f"{root}: no apis/*.py, {FUNCTION_CALLING} or all_apis.csv describes the dialogues' tools")
+        raise UserError(f"{root}: no apis/*.py, {FUNCTION_CALLING} or all_apis.csv describes the dialogues' tools")
     return {tool["name"]: tool for tool in tools}
 
 
@@ -172,7 +172,7 @@ def _from_source(path: Path, text: str) -> Iterator[Tool]:
     try:
         classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
     except SyntaxError as error:
-        raise DataError(f"{path}: not Python ({error.msg})") from None
+        raise UserError(f"{path}: not Python ({error.msg})") from None
     for one in classes:
         found = _assigned(one.body)
         if "input_parameters" in found:

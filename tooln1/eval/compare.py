@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 from tooln1.eval.data_files import read_json_lines, read_text
 from tooln1.eval.significance import mcnemar, paired_interval
 from tooln1.eval.summary import RESULTS, SUMMARY, percent, table
@@ -18,7 +18,7 @@ def compare(folders: Sequence[Path]) -> str:
     """Return the comparison as Markdown tables, one for each run after the first.
 
     Raises:
-        DataError: a folder holds no finished evaluation, or two runs share no case.
+        UserError: a folder holds no finished evaluation, or two runs share no case.
     """
     runs = [_Run(folder) for folder in folders]
     first, *others = runs
@@ -38,13 +38,13 @@ class _Run:
                 (row["benchmark"], row["id"]): row["correct"] for row in rows if row["correct"] is not None
             }
         except (ValueError, KeyError, TypeError):
-            raise DataError(f"{folder}: holds no evaluation of this version; run tooln1 eval again") from None
+            raise UserError(f"{folder}: holds no evaluation of this version; run tooln1 eval again") from None
 
 
 def _compare(first: _Run, other: _Run) -> str:
     shared = [case for case in first.correct if case in other.correct]
     if not shared:
-        raise DataError(f"{first.folder} and {other.folder} have no answered case in common; nothing to compare")
+        raise UserError(f"{first.folder} and {other.folder} have no answered case in common; nothing to compare")
     lines = [f"## {other.model} ({other.folder}) against {first.model} ({first.folder})", ""]
     lines += [note for note in (_different_data(first, other), _left_out(first, other, shared)) if note]
     head = ("category", "cases", "first %", "this %", "difference", "95 % interval", "gained", "lost", "p")

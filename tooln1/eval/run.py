@@ -1,8 +1,10 @@
 """One evaluation from beginning to end: load, ask, judge, write."""
 
+import argparse
 import asyncio
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -10,8 +12,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.errors import DataError
-from tooln1.endpoint import open_client
+from tooln1.endpoint import endpoint_fields, open_client
+from tooln1.errors import UserError
 from tooln1.eval.acebench import AceBench
 from tooln1.eval.api_bank import ApiBank
 from tooln1.eval.bfcl import Bfcl, find_python
@@ -39,6 +41,32 @@ class Options:
     limit: int | None = None
     bfcl_python: str | None = None
     serve: Sequence[str] = ()
+
+
+def evaluate_command(arguments: argparse.Namespace) -> tuple[str, int]:
+    """Evaluate as the command line asks, and return what `evaluate` does. Raises UserError."""
+    names = arguments.bench.split(",")
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        raise UserError(f"--bench {unknown[0]}: unknown; choose of {', '.join(BENCHMARKS)}")
+    endpoint = EvalEndpoint(
+        base_url="", interface=arguments.interface, seed=arguments.seed, **endpoint_fields(arguments)
+    )
+    options = Options(
+        output=arguments.output or _default_output(arguments.target),
+        benchmarks=list(dict.fromkeys(names)),
+        data=arguments.data,
+        form=arguments.form,
+        template=arguments.template,
+        limit=arguments.limit,
+        bfcl_python=arguments.bfcl_python,
+        serve=shlex.split(arguments.serve),
+    )
+    return evaluate(arguments.target, endpoint, options)
+
+
+def _default_output(target: str) -> Path:
+    name = Path(target).resolve().name if Path(target).is_dir() else target.rstrip("/").split("://")[-1]
+    return Path("runs") / "eval" / "".join(char if char.isalnum() or char in "-." else "_" for char in name)
 
 
 def evaluate(target: str, endpoint: EvalEndpoint, options: Options) -> tuple[str, int]:
@@ -75,7 +103,7 @@ def evaluate(target: str, endpoint: EvalEndpoint, options: Options) -> tuple[str
 def _checkpoint(target: str) -> Path:
     path = Path(target)
     if not path.is_dir():
-        raise DataError(f"{target}: neither a model's folder nor an address that starts with http:// or https://")
+        raise UserError(f"{target}: neither a model's folder nor an address that starts with http:// or https://")
     return path
 
 
@@ -92,7 +120,7 @@ def _load(options: Options, template: str) -> list[Benchmark]:
 
     def data() -> Path:
         if options.data is None:
-            raise DataError(
+            raise UserError(
                 "--data DIR is missing: the folder with the data of API-Bank and ACEBench; docs/evaluation.md says "
                 "where to get them"
             )

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tooln1.child import start_child
 from tooln1.errors import UserError
+from tooln1.processes import start_child
 
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 30

@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.parquet import atomic_path, write_text
 from tooln1.eval.cases import ERRORS, shorten
 from tooln1.eval.significance import wilson
+from tooln1.files import atomic_path, write_text
 
 RESULTS, SUMMARY, PAGE = "results.jsonl", "summary.json", "summary.md"
 _EXAMPLES = 3
@@ -21,7 +21,7 @@ def write_results(folder: Path, rows: Iterable[Row]) -> None:
     """Write results.jsonl.
 
     Raises:
-        DataError: the file cannot be written.
+        UserError: the file cannot be written.
     """
     with atomic_path(folder / RESULTS) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
@@ -31,7 +31,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row])
     """Write summary.json and summary.md, and return the text of the latter without its examples.
 
     Raises:
-        DataError: a file cannot be written.
+        UserError: a file cannot be written.
     """
     write_text(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     tables = render(summary)

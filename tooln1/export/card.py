@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.parquet import write_text
 from tooln1.errors import UserError
 from tooln1.export.sources import RunSources, pretty
+from tooln1.files import write_text
 
 # The settings that a reader compares between runs, by verl's keys.
 _SETTINGS = {

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tooln1.data.parquet import writing
 from tooln1.errors import UserError
 from tooln1.export.card import write_card
 from tooln1.export.check import check_model_folder
 from tooln1.export.merge import merge, note_template
 from tooln1.export.sources import RunSources
+from tooln1.files import writing
 from tooln1.train import checkpoints
 
 

@@ -5,8 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from tooln1.data.parquet import write_text
 from tooln1.data.prepared import template_of
+from tooln1.files import write_text
 from tooln1.prompt import MODEL_TEMPLATE
 from tooln1.train.process import run_stage
 

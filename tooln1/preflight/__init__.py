@@ -1,8 +1,6 @@
 """Everything a run on the CPU depends on, checked before anything heavy starts.
 
-    with RunLock(run_dir):
-        stop_left_over_processes(run_dir)  # of a run that was killed: they hold memory and ports
-        checked = check_run(settings)      # raises DataError: one line for the user, and exit code 2
+    checked = check_run(settings)  # raises UserError: one line for the user, and exit code 2
 
 What fails here would fail minutes later as a traceback out of Ray, vLLM or verl. None of those is imported, nor torch:
 the checks take about three seconds, nearly all of it the tokenizer's. Every check is a function of its own too.
@@ -13,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tooln1.preflight.files import PromptLengths, check_files, check_prompt_lengths, measure_prompt_lengths
-from tooln1.preflight.lock import RunLock
 from tooln1.preflight.machine import (
     available_memory,
     check_disk,
@@ -23,35 +20,24 @@ from tooln1.preflight.machine import (
     check_versions,
 )
 from tooln1.preflight.model import check_model, hub_is_offline, model_config
-from tooln1.preflight.processes import (
-    check_port_free,
-    child_environment,
-    find_left_over_processes,
-    stop_left_over_processes,
-)
 
 __all__ = [
     "Preflight",
     "PromptLengths",
-    "RunLock",
     "RunSettings",
     "available_memory",
     "check_disk",
     "check_files",
     "check_memory",
     "check_model",
-    "check_port_free",
     "check_prompt_lengths",
     "check_python",
     "check_run",
     "check_shared_memory",
     "check_versions",
-    "child_environment",
-    "find_left_over_processes",
     "hub_is_offline",
     "measure_prompt_lengths",
     "model_config",
-    "stop_left_over_processes",
 ]
 
 
@@ -69,7 +55,6 @@ class RunSettings:
     memory_gb: float  # what must be available, as must the next two
     disk_gb: float
     shared_memory_gb: float
-    ports: Mapping[int, str] = field(default_factory=dict)  # port -> what it is for
     chat_template_kwargs: Mapping[str, object] = field(default_factory=dict)  # data.apply_chat_template_kwargs
     offline: bool = field(default_factory=hub_is_offline)
 
@@ -87,7 +72,7 @@ def check_run(settings: RunSettings) -> Preflight:
     """Check everything, the quick things first; the lock and left-over processes are the caller's.
 
     Raises:
-        DataError: for the first thing that is wrong, naming it, what was expected and how to mend it, on one line.
+        UserError: for the first thing that is wrong, naming it, what was expected and how to mend it, on one line.
     """
     check_python()
     check_versions()
@@ -97,8 +82,6 @@ def check_run(settings: RunSettings) -> Preflight:
     check_disk(settings.run_dir, settings.disk_gb)
     check_shared_memory(settings.shared_memory_gb)
     check_memory(settings.memory_gb)
-    for port, purpose in settings.ports.items():
-        check_port_free(port, purpose)
     train, val = check_prompt_lengths(
         settings.model_path,
         settings.train_file,

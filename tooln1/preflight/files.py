@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tooln1.data.errors import DataError
 from tooln1.data.validate import validate_parquet
+from tooln1.errors import UserError
 
 _ROWS_SHOWN = 5
 
@@ -59,11 +59,11 @@ def check_files(train_file: Path, val_file: Path, train_batch_size: int) -> tupl
     """Check both files row by row, and return their numbers of rows.
 
     Raises:
-        DataError: as validate_parquet does, and if the training file has fewer rows than one batch takes.
+        UserError: as validate_parquet does, and if the training file has fewer rows than one batch takes.
     """
     rows = validate_parquet(train_file), validate_parquet(val_file)
     if rows[0] < train_batch_size:
-        raise DataError(
+        raise UserError(
             f"{train_file}: {rows[0]} rows, fewer than the {train_batch_size} of one batch; "
             f"prepare more rows or lower train_batch_size"
         )
@@ -83,7 +83,7 @@ def check_prompt_lengths(
     """Count every prompt with the model's own tokenizer and chat template, as data.filter_overlong_prompts does.
 
     Raises:
-        DataError: if the tokenizer or its chat template does not work, if fewer training prompts than one batch takes
+        UserError: if the tokenizer or its chat template does not work, if fewer training prompts than one batch takes
             would be left, or no validation prompt.
     """
     train, val = measure_prompt_lengths(
@@ -95,12 +95,12 @@ def check_prompt_lengths(
     )
     for lengths, needed, why in ((train, train_batch_size, "one training batch takes"), (val, 1, "validation takes")):
         if len(lengths.refused) == lengths.rows:
-            raise DataError(
+            raise UserError(
                 f"{model_path}: the chat template refuses the prompts of {lengths.path} ({lengths.refusal}); "
                 f"take an instruction-tuned model, whose template knows system, user, assistant and tool messages"
             )
         if lengths.kept < needed:
-            raise DataError(
+            raise UserError(
                 f"{lengths.path}: of {lengths.rows} prompts only {lengths.kept} fit into {max_prompt_length} tokens "
                 f"(the longest has {lengths.longest}), and {why} at least {needed}; raise max_prompt_length or "
                 f"shorten the prompts"
@@ -119,7 +119,7 @@ def measure_prompt_lengths(
     """Count every prompt of the files with the model's own tokenizer and chat template.
 
     Raises:
-        DataError: if the tokenizer or its chat template does not work.
+        UserError: if the tokenizer or its chat template does not work.
     """
     request = {
         "model_path": str(model_path),
@@ -160,10 +160,10 @@ def _measure(request: dict, offline: bool) -> list[dict]:
     lines = child.stdout.splitlines()
     if child.returncode != 0 or not lines:
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DataError(
+        raise UserError(
             f"{request['model_path']}: counting the prompts' tokens failed with exit code {child.returncode}: {last}"
         )
     answer = json.loads(lines[-1])
     if "error" in answer:
-        raise DataError(answer["error"])
+        raise UserError(answer["error"])
     return answer["files"]

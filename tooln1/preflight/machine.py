@@ -12,26 +12,26 @@ from pathlib import Path, PurePosixPath
 import psutil
 from packaging.specifiers import SpecifierSet
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 
 GB = 10**9
 _SHARED_MEMORY = Path("/dev/shm")
 
 
 def check_python() -> None:
-    """Raises DataError if this Python is not one that tooln1's metadata allow."""
+    """Raises UserError if this Python is not one that tooln1's metadata allow."""
     try:
         allowed = metadata("tooln1")["Requires-Python"]
     except PackageNotFoundError:
-        raise DataError("tooln1 is not installed in this environment; run pip install -e . in its folder") from None
+        raise UserError("tooln1 is not installed in this environment; run pip install -e . in its folder") from None
     if not SpecifierSet(allowed).contains(platform.python_version(), prereleases=True):
-        raise DataError(
+        raise UserError(
             f"Python {platform.python_version()}: expected {allowed}; make the virtual environment with such a Python"
         )
 
 
 def check_versions() -> None:
-    """Raises DataError if verl or vLLM is not the version that the CPU platform was written for."""
+    """Raises UserError if verl or vLLM is not the version that the CPU platform was written for."""
     # The file is run without being imported: importing its package activates the platform, torch and all, where
     # VERL_PLATFORM=cpu is set, and where it is not keeps a later import of verl in this process from activating it.
     with as_file(files("tooln1").joinpath("platforms/cpu/activate.py")) as path:
@@ -39,14 +39,14 @@ def check_versions() -> None:
     try:
         checks["check_versions"]()
     except (checks["UnsupportedVersionError"], LookupError) as error:
-        raise DataError(str(error)) from None
+        raise UserError(str(error)) from None
 
 
 def check_memory(needed_gb: float) -> None:
-    """Raises DataError if less memory is available than a run needs."""
+    """Raises UserError if less memory is available than a run needs."""
     available, limit = available_memory()
     if available < needed_gb * GB:
-        raise DataError(
+        raise UserError(
             f"memory: {available / GB:.1f} GB available {limit}, {needed_gb:g} GB needed; end other programs, "
             f"allow this one more memory, or take a smaller model or batch"
         )
@@ -90,24 +90,24 @@ def _rooms(cgroups: Path, membership: Path) -> Iterator[tuple[int, int]]:
 
 
 def check_disk(folder: str | Path, needed_gb: float) -> None:
-    """Raises DataError if a folder, which need not exist yet, cannot be written to or has too little space."""
+    """Raises UserError if a folder, which need not exist yet, cannot be written to or has too little space."""
     existing = Path(folder).absolute()
     while not os.path.exists(existing):  # unlike Path.exists, false where a folder above may not be read
         existing = existing.parent
     if not existing.is_dir():
-        raise DataError(f"{folder}: {existing} is a file; expected a folder for the run; choose another")
+        raise UserError(f"{folder}: {existing} is a file; expected a folder for the run; choose another")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise DataError(f"{folder}: {existing} is not writable; choose another run folder or change its permissions")
+        raise UserError(f"{folder}: {existing} is not writable; choose another run folder or change its permissions")
     free = shutil.disk_usage(existing).free
     if free < needed_gb * GB:
-        raise DataError(
+        raise UserError(
             f"{folder}: {free / GB:.1f} GB free on this disk, {needed_gb:g} GB needed; "
             f"make room or choose a run folder on another disk"
         )
 
 
 def check_shared_memory(needed_gb: float, mount: Path = _SHARED_MEMORY) -> None:
-    """Raises DataError if /dev/shm, through which Ray, vLLM and the weights travel, has too little space.
+    """Raises UserError if /dev/shm, through which Ray, vLLM and the weights travel, has too little space.
 
     A system without one passes: Ray uses files there.
     """
@@ -116,7 +116,7 @@ def check_shared_memory(needed_gb: float, mount: Path = _SHARED_MEMORY) -> None:
     usage = shutil.disk_usage(mount)
     if usage.free < needed_gb * GB:
         size = f"{max(needed_gb, 1):.0f}g"
-        raise DataError(
+        raise UserError(
             f"{mount}: {usage.free / GB:.1f} GB free of {usage.total / GB:.1f} GB, {needed_gb:g} GB needed; "
             f"start the container with --shm-size={size}, or run: mount -o remount,size={size} {mount}"
         )

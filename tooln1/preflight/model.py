@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -26,16 +26,16 @@ def check_model(model_path: str | Path, length: int, *, offline: bool = False) -
     says that the rest may have to be downloaded. When offline, the cache must hold it all and is checked like a folder.
 
     Raises:
-        DataError: if something that training will read is missing or broken, or if the model's positions end early.
+        UserError: if something that training will read is missing or broken, or if the model's positions end early.
     """
     folder = Path(model_path)
     if folder.is_dir():
         _check_folder(folder, length)
         return None
     if folder.exists():
-        raise DataError(f"{model_path}: a file; expected a folder with config.json, the tokenizer and the weights")
+        raise UserError(f"{model_path}: a file; expected a folder with config.json, the tokenizer and the weights")
     if not _HUB_NAME.fullmatch(str(model_path)):
-        raise DataError(
+        raise UserError(
             f"{model_path}: no such folder; expected config.json, the tokenizer and the weights in it; check the path"
         )
     folder = _fetch_config(str(model_path), offline)
@@ -50,7 +50,7 @@ def model_config(model_path: str | Path, *, offline: bool = False) -> dict[str, 
     """What the config.json of a model folder, or of a model of the hub, says.
 
     Raises:
-        DataError: if there is none, or it is broken.
+        UserError: if there is none, or it is broken.
     """
     folder = Path(model_path)
     return _read_config((folder if folder.is_dir() else _fetch_config(str(model_path), offline)) / "config.json")
@@ -66,7 +66,7 @@ def _fetch_config(name: str, offline: bool) -> Path:
     except (LocalEntryNotFoundError, HFValidationError):
         pass
     if offline:
-        raise DataError(
+        raise UserError(
             f"{name}: no such folder, and the Hugging Face hub is switched off (HF_HUB_OFFLINE) while its cache lacks "
             f"this model; give a folder, or download it where there is a network: hf download {name}"
         )
@@ -75,7 +75,7 @@ def _fetch_config(name: str, offline: bool) -> Path:
         return Path(hf_hub_download(name, "config.json")).parent
     except Exception as error:  # network, proxy, name, rights: the hub's client has a class for each
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise DataError(
+        raise UserError(
             f"{name}: no such folder, and the Hugging Face hub does not give it ({type(error).__name__}: {reason}); "
             f"check the name and the network, or give a folder"
         ) from None
@@ -85,26 +85,26 @@ def _check_folder(folder: Path, length: int) -> None:
     _check_config(folder / "config.json", length)
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         choices = ", ".join(_TOKENIZERS)
-        raise DataError(f"{folder}: no tokenizer; expected one of {choices}; save the tokenizer there with the model")
+        raise UserError(f"{folder}: no tokenizer; expected one of {choices}; save the tokenizer there with the model")
     _check_weights(folder)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise DataError(f"{path.parent}: no config.json; expected a Hugging Face model folder; {_SAVE_AGAIN}")
+        raise UserError(f"{path.parent}: no config.json; expected a Hugging Face model folder; {_SAVE_AGAIN}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not readable as JSON ({error}); {_SAVE_AGAIN}") from None
+        raise UserError(f"{path}: not readable as JSON ({error}); {_SAVE_AGAIN}") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise DataError(f'{path}: expected a JSON object with "model_type"; {_SAVE_AGAIN}')
+        raise UserError(f'{path}: expected a JSON object with "model_type"; {_SAVE_AGAIN}')
     return config
 
 
 def _check_config(path: Path, length: int) -> None:
     positions = _positions(_read_config(path))
     if positions is not None and positions < length:
-        raise DataError(
+        raise UserError(
             f"{path}: max_position_embeddings is {positions:g}, fewer than the {length} tokens of the longest prompt "
             f"and response together; lower max_prompt_length or max_response_length, or take another model"
         )
@@ -130,7 +130,7 @@ def _check_weights(folder: Path) -> None:
     # The trainer of transformers leaves its arguments as training_args.bin: no weights.
     files = sorted(folder.glob("*.safetensors")) or sorted(set(folder.glob("*.bin")) - {folder / "training_args.bin"})
     if not files:
-        raise DataError(f"{folder}: no weights; expected *.safetensors or *.bin; {_SAVE_AGAIN}")
+        raise UserError(f"{folder}: no weights; expected *.safetensors or *.bin; {_SAVE_AGAIN}")
     # An index of the other kind may lie there too: a download of one kind of weights often brings every JSON file.
     for index in folder.glob(f"*{files[0].suffix}.index.json"):
         _check_parts(index)
@@ -145,10 +145,10 @@ def _check_parts(index: Path) -> None:
     try:
         parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise DataError(f'{index}: expected JSON with a "weight_map"; {_SAVE_AGAIN}') from None
+        raise UserError(f'{index}: expected JSON with a "weight_map"; {_SAVE_AGAIN}') from None
     missing = sorted(part for part in parts if not index.with_name(part).is_file())
     if missing:
-        raise DataError(
+        raise UserError(
             f"{index.parent}: {len(missing)} of {len(parts)} weight files missing ({missing[0]}, …); {_SAVE_AGAIN}"
         )
 
@@ -162,7 +162,7 @@ def _check_complete(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(8)
         if start == b"version ":
-            raise DataError(f"{path}: a git-lfs pointer, not the weights; run git lfs pull in {path.parent}")
+            raise UserError(f"{path}: a git-lfs pointer, not the weights; run git lfs pull in {path.parent}")
         if path.suffix == ".safetensors":
             # The format's head: its length in 8 bytes, then JSON with the place of every tensor.
             head_size = int.from_bytes(start, "little")
@@ -172,6 +172,6 @@ def _check_complete(path: Path) -> None:
             except (ValueError, LookupError, TypeError, AttributeError):
                 ends = []
             if not ends or 8 + head_size + max(ends) > size:
-                raise DataError(f"{path}: incomplete or no safetensors file ({size} bytes); {_SAVE_AGAIN}")
+                raise UserError(f"{path}: incomplete or no safetensors file ({size} bytes); {_SAVE_AGAIN}")
     if size == 0:
-        raise DataError(f"{path}: the file is empty; {_SAVE_AGAIN}")
+        raise UserError(f"{path}: the file is empty; {_SAVE_AGAIN}")

@@ -12,11 +12,8 @@ from tooln1.report.page import write_page
 from tooln1.report.text import format_text
 
 
-def run_command(arguments: argparse.Namespace) -> None:
-    """Raises UserError for a run that is none, a number out of range, or a file that cannot be written."""
-    for name, least in (("every", 1), ("rollouts", 0)):
-        if getattr(arguments, name) < least:
-            raise UserError(f"--{name} {getattr(arguments, name)}: expected {least} or more")
+def make_report_command(arguments: argparse.Namespace) -> None:
+    """Raises UserError for a run that is none, or a file that cannot be written."""
     cache: ScanCache = {}
     if not arguments.watch:
         _make(arguments, cache)

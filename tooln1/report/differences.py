@@ -10,9 +10,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tooln1.config import compose, recipes
 from tooln1.errors import UserError
 from tooln1.report.files import RunFiles
-from tooln1.train.compose import compose, recipes
 
 # Where a run is, and what it is called, tells nothing about what it was set to.
 _PLACES = re.compile(r"(_files|_dir|\.path|_name|_config_path)$")

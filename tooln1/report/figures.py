@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tooln1.data.parquet import atomic_path
 from tooln1.errors import UserError
+from tooln1.files import atomic_path
 from tooln1.report.build import RunData
 from tooln1.report.charts import Chart, make_charts, make_run_charts
 from tooln1.report.palette import layer_colour, line_colour

@@ -6,7 +6,7 @@ checkpoints, and the summaries of `tooln1 eval`. Names are not relied on where t
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tooln1.errors import UserError
-from tooln1.report.jsonl import read_objects
+from tooln1.files import read_jsonl
 
 EXPECTED = (
     "expected are verl's file logger (*.jsonl with step and data), tensorboard events, or rollout dumps (<step>.jsonl)"
@@ -127,8 +127,8 @@ def _sort_in(found: Path, files: RunFiles, dumps: dict[Path, dict[int, Path]], c
 
 def _is_metrics(path: Path) -> bool:
     try:
-        first = next(read_objects(path, {}), None)
-    except OSError:
+        first = next(read_jsonl(path, Counter()), None)
+    except UserError:
         return False
     return first is not None and isinstance(first.value.get("data"), dict) and isinstance(first.value.get("step"), int)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tooln1 import __version__
-from tooln1.data.parquet import atomic_path
 from tooln1.errors import UserError
+from tooln1.files import atomic_path
 from tooln1.report.build import ReportSettings, RunData
 from tooln1.report.charts import make_charts, make_run_charts
 from tooln1.report.evaluation import percent

@@ -1,10 +1,11 @@
 """The metrics of a run by name and step, from verl's file logger and from tensorboard."""
 
 import math
+from collections import Counter
 from pathlib import Path
 
+from tooln1.files import describe_damage, read_jsonl
 from tooln1.report.files import RunFiles
-from tooln1.report.jsonl import describe, read_objects
 
 Scalars = dict[str, dict[int, float]]
 
@@ -19,13 +20,13 @@ def read_scalars(files: RunFiles) -> Scalars:
     for path in files.events:
         _read_events(path, scalars, files.notes)
     for path in files.metrics:
-        damage: dict[str, int] = {}
-        for line in read_objects(path, damage):
+        damage: Counter[str] = Counter()
+        for line in read_jsonl(path, damage):
             step, data = line.value.get("step"), line.value.get("data")
             if isinstance(step, int) and isinstance(data, dict):
                 for name, value in data.items():
                     _keep(scalars, str(name), step, value)
-        files.notes += describe(path, damage)
+        files.notes += describe_damage(path, damage)
     return {name: dict(sorted(steps.items())) for name, steps in sorted(scalars.items())}
 
 

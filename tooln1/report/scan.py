@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tooln1.errors import UserError
+from tooln1.files import decode_json, describe_damage, read_jsonl
 from tooln1.report.diff import Pair, pair_calls
-from tooln1.report.jsonl import decode, describe, read_objects
 from tooln1.report.sources import SourceIndex
 from tooln1.reward_score.explain import explain
 from tooln1.reward_score.toolcall import compute_score
@@ -113,16 +114,16 @@ class StepScan:
 
 def scan_dump(path: Path, step: int, settings: ScanSettings, sources: SourceIndex) -> StepScan:
     """Read one dump. Damaged lines are left out and noted; no reply and no reference stops it."""
-    scan, damage = StepScan(step), {}
+    scan, damage = StepScan(step), Counter()
     groups: dict[Any, list[_Row]] = {}
     try:
-        for line in read_objects(path, damage):
+        for line in read_jsonl(path, damage):
             row = line.value
             if isinstance(row.get("output"), str):
                 groups.setdefault(_group_key(row), []).append(_count(scan, line, settings, sources))
-    except OSError as error:
-        scan.notes.append(f"{path.name}: cannot be read ({error.strerror or error})")
-    scan.notes += describe(path, damage)
+    except UserError as error:
+        scan.notes.append(str(error))
+    scan.notes += describe_damage(path, damage)
     if not scan.rollouts:
         scan.notes.append(f"{path.name}: holds no rollouts")
         return scan
@@ -208,7 +209,7 @@ def _reason(scan: StepScan, dump: Any, groups: dict[Any, list[_Row]], settings: 
 
 def _read(dump: Any, row: _Row) -> dict[str, Any]:
     dump.seek(row.offset)
-    return decode(dump.readline())[0]
+    return decode_json(dump.readline())[0]
 
 
 def _show(dump: Any, rows: list[_Row], settings: ScanSettings) -> Group:

@@ -1,13 +1,11 @@
 """The summary as plain text, for terminals and logs."""
 
-from tooln1.data.stats import format_table
+from tooln1.files import format_table, sparkline
 from tooln1.report.build import RunData
 from tooln1.report.evaluation import percent
 from tooln1.report.scan import OTHER, OUTCOMES, SIGNALS
 from tooln1.reward_score.explain import visible
 
-_BARS = "▁▂▃▄▅▆▇█"
-_WIDTH = 60
 _LONGEST = 100
 
 
@@ -74,10 +72,3 @@ def _reasons(run: RunData) -> str:
         return ""
     rows = [[reason, percent(count / last.reasoned)] for reason, count in last.reasons.most_common(6)]
     return format_table([f"failures of step {last.step:,}: the first fault", "share"], rows)
-
-
-def sparkline(values: list[float]) -> str:
-    """Values from 0 to 1 as a line of bars, averaged to at most sixty."""
-    size = -(-len(values) // _WIDTH)
-    means = [sum(part) / len(part) for part in (values[at : at + size] for at in range(0, len(values), size))]
-    return "".join(_BARS[max(0, min(len(_BARS) - 1, int(mean * len(_BARS))))] for mean in means)

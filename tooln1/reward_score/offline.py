@@ -9,8 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tooln1.data.errors import DataError
-from tooln1.data.parquet import atomic_path
+from tooln1.errors import UserError
+from tooln1.files import atomic_path
 from tooln1.reward_score.explain import CORRECT, explain, mark, visible
 from tooln1.reward_score.toolcall import compute_score
 
@@ -38,15 +38,15 @@ def input_files(path: Path) -> list[Path]:
     """The files to read: `path` itself, or the JSON Lines files of a folder in the order of their steps.
 
     Raises:
-        DataError: There is none.
+        UserError: There is none.
     """
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
+        raise UserError(f"{path}: no such file or folder")
     if not path.is_dir():
         return [path]
     files = [file for file in path.glob("*.jsonl") if not file.name.endswith(_WRITTEN)]
     if not files:
-        raise DataError(f"{path}: no *.jsonl in this folder; give a rollout dump of verl or a JSON Lines file")
+        raise UserError(f"{path}: no *.jsonl in this folder; give a rollout dump of verl or a JSON Lines file")
     return sorted(files, key=lambda file: (int(file.stem) if file.stem.isdecimal() else -1, file.name))
 
 
@@ -54,7 +54,7 @@ def read_replies(path: Path) -> Iterator[Reply]:
     """Yield the rows of one file, blank lines left out; `row` is the line's number from 1.
 
     Raises:
-        DataError: The file cannot be read, or a row lacks a field or holds the wrong type in it.
+        UserError: The file cannot be read, or a row lacks a field or holds the wrong type in it.
     """
     try:
         with path.open(encoding="utf-8") as lines:
@@ -62,18 +62,18 @@ def read_replies(path: Path) -> Iterator[Reply]:
                 if line.strip():
                     yield _reply(path, number, line)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error.reason}); give a JSON Lines file") from error
+        raise UserError(f"{path}: not UTF-8 text ({error.reason}); give a JSON Lines file") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _reply(path: Path, number: int, line: str) -> Reply:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: row {number} is not JSON ({error}); write one JSON object a line") from error
+        raise UserError(f"{path}: row {number} is not JSON ({error}); write one JSON object a line") from error
     if not isinstance(row, dict):
-        raise DataError(f"{path}: row {number} is {type(row).__name__}, not an object; write one JSON object a line")
+        raise UserError(f"{path}: row {number} is {type(row).__name__}, not an object; write one JSON object a line")
     if isinstance(row.get("reward_model"), dict):  # a row of the training files, with a reply put in
         row = {"ground_truth": row["reward_model"].get("ground_truth"), **row}
     text = _field(path, number, row, "reply", REPLY_FIELDS)
@@ -85,32 +85,32 @@ def _reply(path: Path, number: int, line: str) -> Reply:
 def _field(path: Path, number: int, row: dict[str, Any], what: str, names: tuple[str, ...]) -> str:
     name = next((name for name in names if name in row), None)
     if name is None:
-        raise DataError(f"{path}: row {number} has no {what}: name its field one of {', '.join(names)}")
+        raise UserError(f"{path}: row {number} has no {what}: name its field one of {', '.join(names)}")
     if not isinstance(row[name], str):
         found = type(row[name]).__name__
-        raise DataError(f"{path}: row {number}, field {name}: {what} as text expected, not {found}; write a string")
+        raise UserError(f"{path}: row {number}, field {name}: {what} as text expected, not {found}; write a string")
     return row[name]
 
 
 def check_choice(profile: str, variant: str) -> None:
-    """Raise a DataError that names the choices if there is no such profile or variant."""
+    """Raise a UserError that names the choices if there is no such profile or variant."""
     try:
         compute_score("", "", "[]", profile=profile, variant=variant)
     except ValueError as error:
-        raise DataError(str(error)) from error
+        raise UserError(str(error)) from error
 
 
 def score_reply(reply: Reply, profile: str, variant: str) -> dict[str, Any]:
     """The row that `score_files` writes for one reply: where it stands, its scores, and why.
 
     Raises:
-        DataError: The reference is broken.
+        UserError: The reference is broken.
     """
     try:
         scores = compute_score(reply.group, reply.text, reply.reference, profile=profile, variant=variant)
         why = explain(reply.text, reply.reference, profile=profile)
     except ValueError as error:
-        raise DataError(f"{reply.path}: row {reply.row}, field {'/'.join(REFERENCE_FIELDS)}: {error}") from error
+        raise UserError(f"{reply.path}: row {reply.row}, field {'/'.join(REFERENCE_FIELDS)}: {error}") from error
     return {"file": str(reply.path), "row": reply.row, "group": reply.group, **scores, **asdict(why)}
 
 
@@ -124,7 +124,7 @@ def score_files(path: Path, output: Path | None, profile: str, variant: str) -> 
         variant: One of the reward's variants.
 
     Raises:
-        DataError: Something in the input is wrong; nothing is written then.
+        UserError: Something in the input is wrong; nothing is written then.
     """
     check_choice(profile, variant)
     output = output or path.with_name(path.name.removesuffix(".jsonl") + _WRITTEN)
@@ -144,7 +144,7 @@ def score_files(path: Path, output: Path | None, profile: str, variant: str) -> 
                     sums = groups[group]
                     sums[:] = [old + new for old, new in zip(sums, [1.0, *map(scored.get, _RATES)], strict=True)]
         if not reasons:
-            raise DataError(f"{path}: no rows; give a rollout dump of verl or a JSON Lines file")
+            raise UserError(f"{path}: no rows; give a rollout dump of verl or a JSON Lines file")
     title = f"{reasons.total()} replies, profile {profile}, variant {variant}"
     return "\n\n".join([title, _rates_table(groups), _reasons_table(reasons, examples), f"written: {output}"])
 
@@ -188,7 +188,7 @@ def explain_row(path: Path, number: int, profile: str, variant: str) -> str:
     """Reply `number`, counted from 1 over all files, its scores, and its first fault marked.
 
     Raises:
-        DataError: There is no such row, or it cannot be read.
+        UserError: There is no such row, or it cannot be read.
     """
     check_choice(profile, variant)
     seen = 0
@@ -197,7 +197,7 @@ def explain_row(path: Path, number: int, profile: str, variant: str) -> str:
             seen += 1
             if seen == number:
                 return _explained(reply, score_reply(reply, profile, variant))
-    raise DataError(f"{path}: no row {number}, it has {seen}; give --explain a number from 1 to {seen}")
+    raise UserError(f"{path}: no row {number}, it has {seen}; give --explain a number from 1 to {seen}")
 
 
 def _explained(reply: Reply, scored: dict[str, Any]) -> str:

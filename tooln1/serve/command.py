@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tooln1.data.parquet import atomic_path
 from tooln1.errors import UserError
+from tooln1.files import atomic_path
 from tooln1.preflight.model import check_model, hub_is_offline
 from tooln1.prompt import load_model_template
 from tooln1.reward_score.toolcall import THINK

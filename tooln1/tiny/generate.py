@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tooln1.data.parquet import atomic_path
+from tooln1.files import atomic_path
 from tooln1.reward_score.toolcall import compute_score
 
 

@@ -17,26 +17,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tooln1.data.errors import DataError
+from tooln1.config import compose
 from tooln1.errors import UserError
 from tooln1.export.merge import note_template
 from tooln1.platforms.cpu.environment import cpu_environment
-from tooln1.preflight import (
-    RunLock,
-    RunSettings,
-    check_files,
-    check_model,
-    check_run,
-    hub_is_offline,
-    stop_left_over_processes,
-)
+from tooln1.preflight import RunSettings, check_files, check_model, check_run, hub_is_offline
+from tooln1.processes import stop_left_over_processes
 from tooln1.report import make_own_report
 from tooln1.tiny import stages
 from tooln1.tiny.stages import Run
 from tooln1.tiny.summary import print_summary, summarize, write_summary
 from tooln1.train import record
 from tooln1.train.checkpoints import choose
-from tooln1.train.compose import compose
+from tooln1.train.lock import RunLock
 from tooln1.train.metrics import REWARD, validation_steps
 from tooln1.train.process import MemoryWatch, StageError, run_stage
 from tooln1.train.progress import all_of, follow, progress_bar
@@ -133,7 +126,7 @@ def finish(run: Run, environment: dict[str, str], clock: Clock) -> None:
 
 
 def check(run: Run) -> None:
-    """Everything that can be checked before something heavy starts. Raises DataError for the first thing wrong."""
+    """Everything that can be checked before something heavy starts. Raises UserError for the first thing wrong."""
     config = run.config
     settings = RunSettings(
         run_dir=run.folder,
@@ -248,10 +241,10 @@ def _run_from_environment(overrides: Sequence[str]) -> Run:
     read = os.environ.get
     seed = read("SEED", "0")
     if not seed.isdigit():
-        raise DataError(f"SEED={seed}: expected a whole number, 0 or more")
+        raise UserError(f"SEED={seed}: expected a whole number, 0 or more")
     rows = read("WARM_START_ROWS")
     if rows is not None and not (rows.isdigit() and int(rows) > 0):
-        raise DataError(f"WARM_START_ROWS={rows}: expected a number of conversations, 1 or more")
+        raise UserError(f"WARM_START_ROWS={rows}: expected a number of conversations, 1 or more")
     train, val = read("TRAIN_FILE"), read("VAL_FILE")
     model = read("MODEL_PATH")
     return Run(

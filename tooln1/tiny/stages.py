@@ -12,10 +12,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from tooln1.data.errors import DataError
+from tooln1.config import CONFIGS, compose, quote
+from tooln1.errors import UserError
 from tooln1.export.merge import merger_command
 from tooln1.train.checkpoints import folder_of, tracked_step
-from tooln1.train.compose import CONFIGS, compose, quote
 
 ROOT = Path(__file__).resolve().parents[2]
 GRPO, SFT = "tool_n1_grpo_cpu", "tool_n1_sft_cpu"
@@ -116,10 +116,10 @@ class Run:
 
 
 def whole_number(config: DictConfig, key: str) -> int:
-    """The setting ``key``, for instance "data.train_batch_size". Raises DataError unless it is 1 or more."""
+    """The setting ``key``, for instance "data.train_batch_size". Raises UserError unless it is 1 or more."""
     value = OmegaConf.select(config, key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise DataError(f"{key}={value}: expected a whole number, 1 or more")
+        raise UserError(f"{key}={value}: expected a whole number, 1 or more")
     return value
 
 

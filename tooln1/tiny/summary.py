@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tooln1.data.stats import format_table
+from tooln1.files import format_table
 from tooln1.tiny.stages import Run, latest_checkpoint
 from tooln1.train.metrics import REWARD, STEP_SECONDS, read_jsonl, read_metrics, validation_steps
 

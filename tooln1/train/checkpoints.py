@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.parquet import write_text
 from tooln1.errors import UserError
+from tooln1.files import write_text
 
 TRACKER = "latest_checkpointed_iteration.txt"
 MANIFEST = "manifest.json"

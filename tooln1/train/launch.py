@@ -15,13 +15,15 @@ from typing import Any
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
-from tooln1.data.parquet import write_text
+from tooln1.config import missing_keys, validate
 from tooln1.data.validate import validate_parquet
 from tooln1.errors import UserError
-from tooln1.preflight import RunLock, check_model, hub_is_offline, stop_left_over_processes
+from tooln1.files import write_text
+from tooln1.preflight import check_model, hub_is_offline
+from tooln1.processes import stop_left_over_processes
 from tooln1.report import make_own_report
 from tooln1.train import checkpoints, record
-from tooln1.train.compose import missing_keys, validate
+from tooln1.train.lock import RunLock
 from tooln1.train.metrics import REWARD, validation_steps
 from tooln1.train.process import run_stage
 from tooln1.train.progress import MetricsCopy, all_of, follow, gather_metrics, progress_bar

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from tooln1.child import start_child
+from tooln1.processes import start_child
 
 POLL_SECONDS = 0.2
 MEMORY_SECONDS = 3.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tooln1.data.parquet import write_text
+from tooln1.files import write_text
 from tooln1.train.metrics import STEP_SECONDS, read_jsonl, read_metrics
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import psutil
 
-from tooln1.data.parquet import write_text
 from tooln1.errors import UserError
+from tooln1.files import write_text
 
 NAME = "run.json"
 # What a number in a report may depend on.

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from tooln1.config import compose, is_sft, quote
 from tooln1.errors import UserError
-from tooln1.train.compose import compose, is_sft, quote
 
 # verl's loggers, each with the package that it imports.
 LOGGERS = {

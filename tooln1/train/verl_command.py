@@ -5,9 +5,9 @@ import socket
 import sys
 from pathlib import Path
 
+from tooln1.config import locate, quote, search_path
 from tooln1.errors import UserError
-from tooln1.preflight import child_environment
-from tooln1.train.compose import locate, quote, search_path
+from tooln1.processes import child_environment
 from tooln1.train.settings import Settings, wandb_mode
 
 # verl's list of modules to import with itself; an entry point would be out of date in an older installation.

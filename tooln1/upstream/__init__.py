@@ -6,8 +6,8 @@
 import difflib
 from pathlib import Path
 
-from tooln1.data.errors import DataError
-from tooln1.data.parquet import atomic_path
+from tooln1.errors import UserError
+from tooln1.files import atomic_path
 
 MODULE = "verl/utils/reward_score/toolcall.py"
 DISPATCHER = "verl/utils/reward_score/__init__.py"
@@ -35,7 +35,7 @@ def write_patch(verl: Path, output: Path) -> str:
         output: The patch, in git's format, with paths from the folder that holds the package.
 
     Raises:
-        DataError: No verl is there, it has the branch already, or its dispatcher is written another way.
+        UserError: No verl is there, it has the branch already, or its dispatcher is written another way.
     """
     root = _root(verl)
     patch = make_patch((root / DISPATCHER).read_text(encoding="utf-8"), root / DISPATCHER)
@@ -48,19 +48,19 @@ def _root(verl: Path) -> Path:
     for root in (verl, verl.absolute().parent):
         if (root / DISPATCHER).is_file() and (root == verl or verl.name == "verl"):
             return root
-    raise DataError(f"{verl}: no {DISPATCHER} in it; give a checkout of verl or the site-packages that hold it")
+    raise UserError(f"{verl}: no {DISPATCHER} in it; give a checkout of verl or the site-packages that hold it")
 
 
 def make_patch(dispatcher: str, path: Path | str = DISPATCHER) -> str:
     """The patch for a verl whose `verl/utils/reward_score/__init__.py` holds the text `dispatcher`.
 
     Raises:
-        DataError: The text, found at `path`, has the branch already, or is not as expected.
+        UserError: The text, found at `path`, has the branch already, or is not as expected.
     """
     if '"toolcall/' in dispatcher:
-        raise DataError(f"{path}: has a branch for toolcall/ already; nothing is left to patch")
+        raise UserError(f"{path}: has a branch for toolcall/ already; nothing is left to patch")
     if dispatcher.count(_LAST_BRANCH) != 1 or "**kwargs" not in dispatcher:
-        raise DataError(f"{path}: default_compute_score is not as in verl 0.9.1; give a verl of about that version")
+        raise UserError(f"{path}: default_compute_score is not as in verl 0.9.1; give a verl of about that version")
     changed = dispatcher.replace(f"\n{_LAST_BRANCH}", f"{_BRANCH}\n{_LAST_BRANCH}")
     module = (_PACKAGE / "reward_score" / "toolcall.py").read_text(encoding="utf-8")
     test = (_PACKAGE / "upstream" / Path(TEST).name).read_text(encoding="utf-8")

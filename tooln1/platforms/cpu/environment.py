@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tooln1.preflight import child_environment
+from tooln1.processes import child_environment
 
 
 def cpu_environment(run_dir: str | Path) -> dict[str, str]:

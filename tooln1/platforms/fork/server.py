@@ -24,8 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tooln1.child import die_with
 from tooln1.platforms.fork.client import HIGHEST_FILE, MOST_FILES, REFUSED, without_options
+from tooln1.processes import die_with
 
 # What makes a worker one of a job on a node; without them a process has nothing to do with Ray.
 IDENTITY = ("RAY_JOB_ID", "RAY_RAYLET_PID")

@@ -1,52 +1,54 @@
-"""The ports of a run and its processes: whose they are, and leaving none behind.
+"""The processes of a run: children that never outlive their parent, and finding what a killed run left behind (Linux).
 
-A run's processes are known by a variable in their environment. It outlasts parentage and process groups: Ray starts its
-workers in sessions of their own, and a process whose parent was killed becomes init's.
+A run's processes are known by a variable in their environment. The variable outlasts parentage and process groups: Ray
+starts its workers in sessions of their own, and a process whose parent was killed becomes init's.
 """
 
-import errno
-import socket
+import ctypes
+import os
+import signal
+import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import psutil
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 
 RUN_DIR_VARIABLE = "TOOLN1_RUN_DIR"
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when ``parent``, its parent's process id, ends, however it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the call
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def start_child(command: Sequence[str], output: IO[bytes], environment: Mapping[str, str]) -> subprocess.Popen:
+    """Start ``command`` with both its streams in ``output``; it is killed when this process ends.
+
+    It leads a process group of its own: what is sent to the whole group of its parent, by Ctrl-C or a batch system, is
+    the parent's to handle, and its own processes can be stopped with it.
+    """
+    parent = os.getpid()
+    return subprocess.Popen(
+        command,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=dict(environment),
+        start_new_session=True,
+        preexec_fn=lambda: die_with(parent),
+    )
 
 
 def child_environment(run_dir: str | Path) -> dict[str, str]:
     """What a driver adds to the environment of its children, so that the functions below find them and theirs."""
     # Ray and vLLM rename their processes, which overwrites the environment that others see unless SPT_NOENV is set.
     return {RUN_DIR_VARIABLE: str(Path(run_dir).resolve()), "SPT_NOENV": "1"}
-
-
-def check_port_free(port: int, purpose: str) -> None:
-    """Raises DataError, naming the process if the system tells, if something listens on a port of this machine."""
-    if not 0 < port < 65536:
-        raise DataError(f"port {port} ({purpose}): expected a number from 1 to 65535; choose another")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # Connections of an ended run linger for a minute and are no obstacle: servers set this option as well.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise DataError(
-                    f"port {port} ({purpose}): in use by {_listener(port)}; stop that process or choose another port"
-                ) from None
-            raise DataError(f"port {port} ({purpose}): cannot be used ({error}); choose another port") from None
-
-
-def _listener(port: int) -> str:
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
-    except psutil.Error:
-        pass
-    return "another process"
 
 
 def find_left_over_processes(run_dir: str | Path) -> list[psutil.Process]:
@@ -73,7 +75,7 @@ def stop_left_over_processes(run_dir: str | Path, patience: float = 5.0) -> list
     """Stop what find_left_over_processes finds, and return it: SIGTERM to all, ``patience`` seconds, then SIGKILL.
 
     Raises:
-        DataError: naming the processes that outlive even that.
+        UserError: naming the processes that outlive even that.
     """
     stopped = found = find_left_over_processes(run_dir)
     for process in found:
@@ -87,7 +89,7 @@ def stop_left_over_processes(run_dir: str | Path, patience: float = 5.0) -> list
     while found := find_left_over_processes(run_dir) + [process for process in found if _runs(process)]:
         if time.monotonic() > deadline:
             names = ", ".join(sorted({str(process.pid) for process in found}))
-            raise DataError(f"{run_dir}: processes of an earlier run cannot be stopped: {names}; end them by hand")
+            raise UserError(f"{run_dir}: processes of an earlier run cannot be stopped: {names}; end them by hand")
         for process in found:
             _signal(process, "kill")
         stopped = stopped + [process for process in found if process not in stopped]

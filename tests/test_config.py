@@ -7,8 +7,8 @@ import os
 
 import pytest
 
+from tooln1.config import compose, locate, missing_keys, quote, recipes, validate
 from tooln1.errors import UserError
-from tooln1.train.compose import compose, locate, missing_keys, quote, recipes, validate
 
 FILES = ("data.train_files=train.parquet", "data.val_files=test.parquet")
 GRPO = (*FILES, "actor_rollout_ref.model.path=Qwen/Qwen2.5-7B-Instruct")

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,9 +9,7 @@ import time
 import psutil
 import pytest
 
-from tooln1.data.errors import DataError
-from tooln1.preflight.processes import (
-    check_port_free,
+from tooln1.processes import (
     child_environment,
     find_left_over_processes,
     stop_left_over_processes,
@@ -110,7 +107,7 @@ def test_processes_that_start_while_the_others_end_are_stopped_too(start, tmp_pa
 def test_the_caller_and_its_ancestors_are_spared(start, tmp_path):
     # Both Pythons carry the mark: the outer one starts the inner one, which starts a sleep and stops what it finds.
     inner = (
-        "import subprocess; from tooln1.preflight import stop_left_over_processes as stop; "
+        "import subprocess; from tooln1.processes import stop_left_over_processes as stop; "
         "child = subprocess.Popen(['sleep', '60']); "
         f"print([process.pid for process in stop({str(tmp_path)!r})] == [child.pid])"
     )
@@ -118,25 +115,3 @@ def test_the_caller_and_its_ancestors_are_spared(start, tmp_path):
     process = start(tmp_path, [sys.executable, "-c", outer], stdout=subprocess.PIPE)
     assert process.communicate(timeout=30)[0] == "True\n"
     assert process.returncode == 0
-
-
-def test_a_port_in_use_names_its_process():
-    with socket.socket() as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        port = server.getsockname()[1]
-        with pytest.raises(DataError) as error:
-            check_port_free(port, "Ray's head")
-        assert f"port {port} (Ray's head): in use by process {os.getpid()} (" in str(error.value)
-        assert str(error.value).endswith("stop that process or choose another port")
-        # The side that closes first keeps the port for a minute, which is no reason to refuse it.
-        with socket.create_connection(("127.0.0.1", port)):
-            server.accept()[0].close()
-    check_port_free(port, "Ray's head")
-
-
-@pytest.mark.parametrize("port", [0, -1, 65536])
-def test_a_number_that_is_no_port_is_refused(port):
-    with pytest.raises(DataError, match=f"port {port} .*: expected a number from 1 to 65535"):
-        check_port_free(port, "Ray's head")

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import psutil
 
-from tooln1.data.errors import DataError
+from tooln1.errors import UserError
 
 
 class RunLock:
@@ -21,7 +21,7 @@ class RunLock:
     itself. It holds the owner's pid, start time and host for the message that the next one gets.
 
     Raises:
-        DataError: on entering, if a live process holds the lock, naming its pid and how to stop it.
+        UserError: on entering, if a live process holds the lock, naming its pid and how to stop it.
     """
 
     _held: set[Path] = set()
@@ -38,7 +38,7 @@ class RunLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise DataError(f"{self.path.parent}: cannot be used as a run folder ({error}); choose another") from None
+            raise UserError(f"{self.path.parent}: cannot be used as a run folder ({error}); choose another") from None
         try:
             self._acquire()
             os.ftruncate(self._file, 0)
@@ -74,11 +74,11 @@ class RunLock:
             return {}
         return owner if isinstance(owner, dict) else {}
 
-    def _refusal(self, owner: dict) -> DataError:
+    def _refusal(self, owner: dict) -> UserError:
         if "pid" not in owner:  # it took the lock a moment ago and has not written yet
-            return DataError(f"{self.path.parent}: in use by another run; wait for it, or choose another run folder")
+            return UserError(f"{self.path.parent}: in use by another run; wait for it, or choose another run folder")
         where = "" if owner.get("host") == socket.gethostname() else f" on {owner.get('host')}"
-        return DataError(
+        return UserError(
             f"{self.path.parent}: in use by another run since {owner.get('started')}, process {owner['pid']}{where}; "
             f"wait for it, stop it with: kill {owner['pid']}{where}, or choose another run folder"
         )

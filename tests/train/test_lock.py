@@ -11,12 +11,13 @@ import sys
 import psutil
 import pytest
 
-from tooln1.data.errors import DataError
-from tooln1.preflight.lock import RunLock
+from tooln1.errors import UserError
+from tooln1.train.lock import RunLock
 
 HOLD = """
 import os, sys, time
-from tooln1.preflight.lock import RunLock
+from tooln1.errors import UserError
+from tooln1.train.lock import RunLock
 with RunLock(sys.argv[1]):
     if sys.argv[2:] == ["fork"] and os.fork() == 0:
         print(os.getpid(), flush=True)
@@ -43,7 +44,7 @@ def test_a_live_run_is_named_and_a_killed_one_forgotten(tmp_path):
     folder = tmp_path / "runs" / "tiny"
     other, _ = hold(folder)
     try:
-        with pytest.raises(DataError) as error, RunLock(folder):
+        with pytest.raises(UserError) as error, RunLock(folder):
             pass
         assert f"{folder}: in use by another run since 20" in str(error.value)
         assert f", process {other.pid}; wait for it, stop it with: kill {other.pid}, or" in str(error.value)
@@ -71,7 +72,7 @@ def test_the_lock_is_free_again_after_an_error(tmp_path):
             raise KeyError
     with RunLock(tmp_path):
         # The second try of one process is refused without dropping the lock that the first one holds.
-        with pytest.raises(DataError, match=f"process {os.getpid()}"), RunLock(tmp_path / "." / "x" / ".."):
+        with pytest.raises(UserError, match=f"process {os.getpid()}"), RunLock(tmp_path / "." / "x" / ".."):
             pass
         assert try_from_another_process(tmp_path) == "refused"
     assert try_from_another_process(tmp_path) == "taken"
@@ -80,12 +81,12 @@ def test_the_lock_is_free_again_after_an_error(tmp_path):
 def try_from_another_process(folder):
     code = """
 import sys
-from tooln1.data.errors import DataError
-from tooln1.preflight.lock import RunLock
+from tooln1.errors import UserError
+from tooln1.train.lock import RunLock
 try:
     with RunLock(sys.argv[1]):
         print("taken")
-except DataError:
+except UserError:
     print("refused")
 """
     return subprocess.run(
@@ -95,7 +96,7 @@ except DataError:
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be used as a run folder"), RunLock(tmp_path / "file" / "run"):
+    with pytest.raises(UserError, match="cannot be used as a run folder"), RunLock(tmp_path / "file" / "run"):
         pass
 
 
@@ -127,5 +128,5 @@ def test_without_locks_of_the_file_system_the_record_decides(record, expected, t
         with RunLock(tmp_path):
             assert json.loads((tmp_path / "run.lock").read_text())["pid"] == os.getpid()
     else:
-        with pytest.raises(DataError, match=expected), RunLock(tmp_path):
+        with pytest.raises(UserError, match=expected), RunLock(tmp_path):
             pass

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tooln1.errors import UserError
 
-CONFIGS = Path(__file__).resolve().parents[2] / "recipe" / "tool_n1" / "config"
+CONFIGS = Path(__file__).resolve().parents[1] / "recipe" / "tool_n1" / "config"
 # By path: asking Hydra for the package would import it, and torch.
 VERL_CONFIGS = Path(next(iter(find_spec("verl").submodule_search_locations))) / "trainer" / "config"
 
