@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tooln1.errors import UserError
 from tooln1.report.evaluation import Evaluation, read_evaluations
-from tooln1.report.files import RunFiles
+from tooln1.run_folder import Run
 from tooln1.train import checkpoints, record
 from tooln1.train.metrics import REWARD, read_jsonl, read_metrics
 
@@ -113,7 +113,7 @@ class RunSources:
     def evaluations(self) -> list[Evaluation]:
         """What `tooln1 eval` has left in eval/."""
         paths = sorted((self.folder / "eval").glob("*/summary.json"))
-        return read_evaluations(RunFiles(self.folder, evaluations=paths))
+        return read_evaluations(Run(self.folder, evaluations=paths))
 
     @property
     def base_licence(self) -> str | None:

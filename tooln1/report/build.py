@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from tooln1.report.evaluation import Evaluation, read_evaluations
 from tooln1.report.facts import Facts, gather_facts
-from tooln1.report.files import RunFiles, find_files
-from tooln1.report.scalars import Scalars, read_scalars
 from tooln1.report.scan import ScanSettings, StepScan, scan_dump
 from tooln1.report.sources import SourceIndex, read_sources
+from tooln1.run_folder import Run, Scalars, find_run, read_scalars
 
 # Below this many bytes of dumps, processes of their own would take longer to start than they save.
 _WORTH_PROCESSES = 100_000_000
@@ -36,7 +35,7 @@ class RunData:
     """One run: its files, metrics, scanned dumps by step, evaluations and the facts of its summary."""
 
     name: str
-    files: RunFiles
+    files: Run
     scalars: Scalars
     rollouts: dict[int, StepScan] = field(default_factory=dict)
     validation: dict[int, StepScan] = field(default_factory=dict)
@@ -60,7 +59,7 @@ def load_runs(paths: Sequence[Path], settings: ReportSettings, cache: ScanCache 
     Raises:
         UserError: a path is no run; the message says what was expected there.
     """
-    files = [find_files(path) for path in paths]
+    files = [find_run(path) for path in paths]
     names = _names(list(paths))
     cache = {} if cache is None else cache
     share = settings.rollouts // len(files)
@@ -77,7 +76,7 @@ def _names(paths: list[Path]) -> list[str]:
     return [f"{Path(*one).name} ({number})" for number, one in enumerate(parts, 1)]
 
 
-def _load(files: RunFiles, name: str, rollouts: int, seed: int, cache: ScanCache) -> RunData:
+def _load(files: Run, name: str, rollouts: int, seed: int, cache: ScanCache) -> RunData:
     scalars = read_scalars(files)
     sources = read_sources(files)
     run = RunData(name, files, scalars)
@@ -98,7 +97,7 @@ def _load(files: RunFiles, name: str, rollouts: int, seed: int, cache: ScanCache
     return run
 
 
-def _plan(files: RunFiles, dumps: dict[int, Path], rollouts: float, seed: int) -> dict[int, ScanSettings]:
+def _plan(files: Run, dumps: dict[int, Path], rollouts: float, seed: int) -> dict[int, ScanSettings]:
     """How each dump is scanned: groups are shown evenly over the steps, of fewer steps if they are many."""
     validation = dumps is files.validation
     key, default = ("val_kwargs.n", 1) if validation else ("n", 5)

@@ -12,13 +12,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tooln1.config import compose, recipes
 from tooln1.errors import UserError
-from tooln1.report.files import RunFiles
+from tooln1.run_folder import Run
 
 # Where a run is, and what it is called, tells nothing about what it was set to.
 _PLACES = re.compile(r"(_files|_dir|\.path|_name|_config_path)$")
 
 
-def find_differences(files: RunFiles, info: dict[str, Any]) -> tuple[list[tuple[str, str, str]], str]:
+def find_differences(files: Run, info: dict[str, Any]) -> tuple[list[tuple[str, str, str]], str]:
     """(key, default, value) of the settings that are not the recipe's, and the recipe's name; else what Hydra noted."""
     if not files.config:
         return [], ""
@@ -62,7 +62,7 @@ def _leaves(value: Any, key: str = ""):
         yield key, value
 
 
-def _config_name(files: RunFiles, info: dict[str, Any]) -> str:
+def _config_name(files: Run, info: dict[str, Any]) -> str:
     """The recipe's configuration that the run started from, as Hydra or run.json noted it."""
     hydra = _load_yaml(files.hydra / "hydra.yaml") if files.hydra else None
     made_of = info.get("made_of")
@@ -72,7 +72,7 @@ def _config_name(files: RunFiles, info: dict[str, Any]) -> str:
         return str(made_of.get("config", "")) if isinstance(made_of, dict) else ""
 
 
-def _hydra_overrides(files: RunFiles) -> list[tuple[str, str]]:
+def _hydra_overrides(files: Run) -> list[tuple[str, str]]:
     overrides = _load_yaml(files.hydra / "overrides.yaml") if files.hydra else None
     texts = [str(one) for one in overrides or []] if isinstance(overrides, list) else []
     return [(key, value) for key, _, value in (text.partition("=") for text in texts)]

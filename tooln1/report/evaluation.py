@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tooln1.report.files import RunFiles
+from tooln1.run_folder import Run
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Evaluation:
     tables: list[Table] = field(default_factory=list)
 
 
-def read_evaluations(files: RunFiles) -> list[Evaluation]:
+def read_evaluations(files: Run) -> list[Evaluation]:
     """Every ``eval/*/summary.json`` of the run; one that cannot be read becomes a note."""
     found = []
     for path in files.evaluations:

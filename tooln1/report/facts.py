@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tooln1.report.differences import find_differences, plain
 from tooln1.report.evaluation import percent
-from tooln1.report.files import RunFiles
 from tooln1.report.sources import SourceIndex
+from tooln1.run_folder import Run
 
 if TYPE_CHECKING:
     from tooln1.report.build import RunData
@@ -68,7 +68,7 @@ def gather_facts(run: "RunData", sources: SourceIndex) -> Facts:
     return facts
 
 
-def _read_info(files: RunFiles) -> dict[str, Any]:
+def _read_info(files: Run) -> dict[str, Any]:
     """What tooln1's own files say about the run; further keys of theirs do no harm."""
     info: dict[str, Any] = {}
     for name in ("clock.json", "summary.json", "run.json"):
@@ -107,7 +107,7 @@ def _validate(run: "RunData", facts: Facts) -> None:
     facts.accuracy = dict(sorted((means | dumped).items()))
 
 
-def _training(files: RunFiles, sources: SourceIndex) -> dict[str, str]:
+def _training(files: Run, sources: SourceIndex) -> dict[str, str]:
     model = files.setting("actor_rollout_ref.model.path") or files.setting("model.path", "–")
     values = {"Model": str(model)}
     for label, key in (("Training data", "data.train_files"), ("Validation data", "data.val_files")):
@@ -134,7 +134,7 @@ def _progress(run: "RunData", facts: Facts, info: dict[str, Any]) -> dict[str, s
     }
 
 
-def _machine(files: RunFiles, info: dict[str, Any]) -> dict[str, str]:
+def _machine(files: Run, info: dict[str, Any]) -> dict[str, str]:
     nodes, devices = files.setting("trainer.nnodes"), files.setting("trainer.n_gpus_per_node")
     device = files.setting("trainer.device", "cuda")
     of_config = f"{nodes} × {devices} {device}" if nodes and devices else "–"
@@ -151,7 +151,7 @@ def _machine(files: RunFiles, info: dict[str, Any]) -> dict[str, str]:
     return {label: value for label, value in values.items() if value != "–"}
 
 
-def _checkpoints(files: RunFiles) -> list[int]:
+def _checkpoints(files: Run) -> list[int]:
     folder = files.checkpoints
     names = [path.name.removeprefix("global_step_") for path in folder.glob("global_step_*")] if folder else []
     return sorted(int(name) for name in names if name.isdecimal())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tooln1.report.files import RunFiles
+from tooln1.run_folder import Run
 
 _COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
 _BATCH = 2000
@@ -36,7 +36,7 @@ class SourceIndex:
         return turns[max(held, key=len)] if held else None
 
 
-def read_sources(files: RunFiles) -> SourceIndex:
+def read_sources(files: Run) -> SourceIndex:
     """The index over the run's parquet files; a file that is not there, or not of this shape, becomes a note."""
     index = SourceIndex()
     if files.is_sft:

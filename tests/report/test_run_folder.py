@@ -9,7 +9,7 @@ from verl_run import rollout, write_lines
 from tooln1.errors import UserError
 from tooln1.report.build import ReportSettings, load_runs
 from tooln1.report.charts import make_charts
-from tooln1.report.files import find_files
+from tooln1.run_folder import find_run
 
 METRICS = [{"step": step, "data": {"critic/score/mean": step / 10}} for step in (1, 2)]
 ROWS = [rollout("x", "[]")]
@@ -20,7 +20,7 @@ def names(files):
 
 
 def test_a_whole_run_has_all_its_parts(run_folder):
-    files = find_files(run_folder)
+    files = find_run(run_folder)
     assert names(files) == ["metrics.jsonl"]
     assert list(files.rollouts) == list(range(1, 13)) and list(files.validation) == [0, 4, 8, 12]
     assert files.setting("actor_rollout_ref.rollout.n") == 4
@@ -32,7 +32,7 @@ def test_the_attempts_of_a_quickstart_are_one_run(tmp_path):
     for number in (0, 1):
         write_lines(tmp_path / "metrics" / f"attempt-00{number}.jsonl", METRICS)
     write_lines(tmp_path / "metrics" / "sft.jsonl", [{"step": 1, "data": {"train/loss": 1.0}}])
-    assert len(find_files(tmp_path).metrics) == 3
+    assert len(find_run(tmp_path).metrics) == 3
 
 
 def plain_verl(folder, run_folder):
@@ -47,7 +47,7 @@ def plain_verl(folder, run_folder):
 
 
 def test_plain_verls_folder_is_read_by_what_the_files_hold(tmp_path, run_folder):
-    files = find_files(plain_verl(tmp_path / "work", run_folder))
+    files = find_run(plain_verl(tmp_path / "work", run_folder))
     assert names(files) == ["tool_n1_grpo_cpu.jsonl"]
     assert any("other.jsonl" in note for note in files.notes)
     assert files.rollouts[1].parent.name == "dumps" and files.validation[0].parent.name == "dumps_val"
@@ -57,14 +57,14 @@ def test_plain_verls_folder_is_read_by_what_the_files_hold(tmp_path, run_folder)
 def test_a_metrics_file_alone_is_a_run(tmp_path):
     write_lines(tmp_path / "mine.jsonl", METRICS)
     write_lines(tmp_path / "other.jsonl", METRICS)
-    assert names(find_files(tmp_path / "mine.jsonl")) == ["mine.jsonl"]
+    assert names(find_run(tmp_path / "mine.jsonl")) == ["mine.jsonl"]
 
 
 def test_dumps_outside_the_folder_are_found_by_the_configuration(run_folder, tmp_path):
     """The configuration holds the absolute paths of the run's dumps."""
     shutil.copytree(run_folder / "hydra", tmp_path / "hydra")
     write_lines(tmp_path / "metrics.jsonl", METRICS)
-    assert len(find_files(tmp_path).rollouts) == 12
+    assert len(find_run(tmp_path).rollouts) == 12
 
 
 def empty(folder):
@@ -85,7 +85,7 @@ def a_model(folder):
 def test_a_folder_without_a_run_is_one_line(fill, tmp_path):
     fill(tmp_path)
     with pytest.raises(UserError, match="nothing of a verl run in it; expected are"):
-        find_files(tmp_path)
+        find_run(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"step": 1}\n', "\x00\xff"])
@@ -93,12 +93,12 @@ def test_a_file_that_holds_no_metrics_is_one_line(content, tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text(content)
     with pytest.raises(UserError, match="not a metrics file"):
-        find_files(path)
+        find_run(path)
 
 
 def test_a_path_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
-        find_files(tmp_path / "absent")
+        find_run(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00", "a: ${b}\ntrainer: 1\nactor_rollout_ref: 2\n"])
