@@ -1,19 +1,32 @@
-"""What several folders of tests share: the option for slow tests, and the tiny model with its data."""
+"""The two tiers of tests, the option for slow tests, and the tiny model with its data, which several folders share."""
 
+import importlib.machinery
 import os
+import sys
 
 import pytest
 
-# The suite is about both sides of this variable: a test that wants the CPU platform sets it for a process of its own.
+# What the fast tier must not import: each takes seconds.
+ENGINES = ("ray", "torch", "verl", "vllm")
+
+# The suite tests with and without this variable: a test that wants the CPU platform sets it for a child process.
 os.environ.pop("VERL_PLATFORM", None)
 
 
 def pytest_addoption(parser):
     parser.addoption("--run-slow", action="store_true", help="run the tests marked slow too (or set TOOLN1_SLOW=1)")
+    parser.addoption("--fast", action="store_true", help="leave out test_*_engine.py; importing an engine is an error")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes minutes; runs with --run-slow or TOOLN1_SLOW=1 only")
+    if config.getoption("--fast"):
+        sys.meta_path.insert(0, RefusedImports())
+
+
+def pytest_ignore_collect(collection_path, config):
+    if config.getoption("--fast") and collection_path.match("test_*_engine.py"):
+        return True
 
 
 def pytest_collection_modifyitems(config, items):
@@ -22,6 +35,25 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow: give --run-slow or set TOOLN1_SLOW=1"))
+
+
+class RefusedImports:
+    """Finds the ENGINES, because code may ask where they are installed, and fails the test that imports one."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in ENGINES:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name)
+        if spec:
+            spec.loader = self
+        return spec
+
+    def create_module(self, spec):
+        # A BaseException, so that no code which copes with a missing engine hides it.
+        pytest.fail(f"the fast tier imports no {spec.name}: move the test to a file called test_*_engine.py")
+
+    def exec_module(self, module):
+        """Never reached; a loader must have it."""
 
 
 @pytest.fixture(scope="session")
