@@ -1,12 +1,12 @@
-"""Collect replies with reasoning to prepared prompts from any OpenAI-compatible endpoint, and keep those that earn 1.
+"""Collect responses with reasoning to prepared prompts from an OpenAI-compatible endpoint; keep those that earn 1.
 
     python data_prep/distill.py --input data/mix --base-url http://localhost:8000/v1 --model NAME --output data/r1
     OPENAI_API_KEY=... python data_prep/distill.py --input data/mix --base-url https://api.deepseek.com \
         --model deepseek-reasoner --input-price 0.55 --output-price 2.19 --output data/r1
 
-Every reply is written to replies.jsonl in the output folder as it comes. A run that was stopped, even by kill -9, goes
-on from there when the same command is given again. At the end, train.parquet and test.parquet hold the rewarded replies
-as conversations for verl's SFT trainer.
+Every response is written to responses.jsonl in the output folder as it arrives. A run that was stopped, even by
+kill -9, resumes when the same command is given again. At the end, train.parquet and test.parquet hold the rewarded
+responses as conversations for verl's SFT trainer.
 """
 
 import argparse
@@ -15,8 +15,7 @@ from pathlib import Path
 
 from tooln1.arguments import Parser, positive
 from tooln1.data.cli import add_error_argument, add_output_arguments, add_split_arguments
-from tooln1.data.distill import Teacher, collect
-from tooln1.data.journal import Journal
+from tooln1.data.distill import Teacher, TeacherLog, collect
 from tooln1.data.prepared import open_prepared
 from tooln1.data.sft import Options, Replies
 from tooln1.data.sft_files import write_sft_files
@@ -54,14 +53,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     teacher = read_teacher(arguments)
     template = load_template(arguments.template) if arguments.template else None
     units = open_prepared(arguments.input)
-    with Journal(Path(arguments.output) / "replies.jsonl", teacher.settings()) as journal:
+    with TeacherLog(Path(arguments.output) / "responses.jsonl", teacher.settings()) as log:
         skip_broken = arguments.on_error == "skip"
-        asked = collect(units, teacher, journal, template, arguments.limit, skip_broken)
-        options = Options(template, Replies(journal.path), skip_broken)
-        spent = {"replies": sum(journal.asked.values()), **journal.tokens, "dollars": teacher.cost(journal.tokens)}
+        asked = collect(units, teacher, log, template, arguments.limit, skip_broken)
+        options = Options(template, Replies(log.path), skip_broken)
+        spent = {"responses": sum(log.asked.values()), **log.tokens, "dollars": teacher.cost(log.tokens)}
         settings = {"input": arguments.input, **teacher.settings(), "samples": teacher.samples, **spent}
         write_sft_files(arguments, units, options, {**settings, "failed": asked.failed})
-    print(f"{spent['replies']:,} replies, {spent['output_tokens']:,} output tokens, ${spent['dollars']:,.2f}")
+    print(f"{spent['responses']:,} responses, {spent['output_tokens']:,} output tokens, ${spent['dollars']:,.2f}")
     if asked.failed:
         print(f"{asked.failed:,} prompts got no reply ({asked.failure}); the same command asks them again")
 

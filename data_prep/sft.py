@@ -1,11 +1,11 @@
 """Write prepared rows as conversations for verl's SFT trainer, without reasoning or with it.
 
     python data_prep/sft.py --input data/mix --output data/sft
-    python data_prep/sft.py --input data/mix --replies data/r1/replies.jsonl --output data/sft_reasoning
+    python data_prep/sft.py --input data/mix --responses data/r1/responses.jsonl --output data/sft_reasoning
 
-Without --replies, the reply to be learned is the reference calls alone; with it, the first reply of that file (written
-by data_prep/distill.py) that earns the reward, reasoning included. Prompts and split are those of the rows. The prompts
-ask for reasoning; to train without any, write them anew with --template direct.
+Without --responses, the model learns the ground truth calls alone. With it, the model learns the first response of that
+file (written by data_prep/distill.py) that earns the reward, reasoning included. Prompts and split are the rows' own.
+The prompts ask for reasoning; to train without any, replace their template: --template direct.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="prepared folders or parquet files")
-    parser.add_argument("--replies", metavar="FILE", help="replies with reasoning, as data_prep/distill.py writes them")
+    parser.add_argument(
+        "--responses", metavar="FILE", help="responses with reasoning, as data_prep/distill.py writes them"
+    )
     add_split_arguments(parser, test_size=None)
     add_output_arguments(parser)
     add_error_argument(parser)
     arguments = parser.parse_args(argv)
     options = Options(
         template=load_template(arguments.template) if arguments.template else None,
-        replies=Replies(arguments.replies) if arguments.replies else None,
+        replies=Replies(arguments.responses) if arguments.responses else None,
         skip_broken=arguments.on_error == "skip",
     )
-    settings = {name: getattr(arguments, name) for name in ("input", "replies", "template", "test_size", "seed")}
+    settings = {name: getattr(arguments, name) for name in ("input", "responses", "template", "test_size", "seed")}
     write_sft_files(arguments, open_prepared(arguments.input), options, settings)
 
 

@@ -6,7 +6,7 @@
 # NAME: about-21k, full, xlam-only, toolace-only, toolace-single, single-turn-5518 (docs/data.md has the rules), halves,
 #       sft-no-reason, sft-reason, sft-reason-half
 # Cost: minutes and 2 GB. ToolACE and xLAM come from the Hugging Face hub (xLAM asks to accept its terms and log in), or
-#       from TOOLACE_INPUT=FILE and XLAM_INPUT=FILE. sft-reason and its half need data/distilled/replies.jsonl, which
+#       from TOOLACE_INPUT=FILE and XLAM_INPUT=FILE. sft-reason and its half need data/distilled/responses.jsonl, which
 #       data_prep/distill.py writes.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
@@ -26,7 +26,7 @@ single_turn() { mix single-turn-5518 --preset single-turn-5518; }
 # Two halves with no conversation in common; the held-out rows stay with the whole.
 halves() { single_turn && make halves mix --input "$data/single-turn-5518/train.parquet" --test-size 0.5; }
 calls_alone() { make "$1" sft --input "$2" --template direct; }
-reasons() { make "$1" sft --input "$2" --replies "$data/distilled/replies.jsonl"; }
+reasons() { make "$1" sft --input "$2" --responses "$data/distilled/responses.jsonl"; }
 
 case "$1" in
   about-21k | full | xlam-only | toolace-only) mix "$1" --preset "$1" ;;

@@ -20,7 +20,6 @@ import pytest
 from fake_endpoint import FakeEndpoint, completion
 
 from tooln1.data.distill import compose_reply
-from tooln1.data.journal import Journal
 from tooln1.errors import UserError
 from tooln1.prompt import format_reply
 from tooln1.reward_score.toolcall import compute_score
@@ -83,7 +82,7 @@ def run_distill(endpoint, folder, output, **options):
 
 
 def lines_of(output):
-    return [json.loads(line) for line in (output / "replies.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (output / "responses.jsonl").read_text().splitlines()]
 
 
 def test_rewarded_replies_become_conversations(tmp_path, endpoint, xlam_folder, capsys):
@@ -92,9 +91,9 @@ def test_rewarded_replies_become_conversations(tmp_path, endpoint, xlam_folder, 
     for row in rows:
         query, reply = row["messages"][-2]["content"], row["messages"][-1]["content"]
         assert reply == endpoint.right(query)
-    assert (stats["replies"], stats["input_tokens"], stats["output_tokens"]) == (40, 4000, 400)
+    assert (stats["responses"], stats["input_tokens"], stats["output_tokens"]) == (40, 4000, 400)
     assert stats["dollars"] == pytest.approx(0.004 + 0.004)
-    assert "40 replies, 400 output tokens, $0.01" in capsys.readouterr().out
+    assert "40 responses, 400 output tokens, $0.01" in capsys.readouterr().out
     body = endpoint.bodies[0]
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("m", 0.6, 8192)
 
@@ -196,7 +195,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, endpoint, xlam_folder, seco
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    kept = len((tmp_path / "replies.jsonl").read_bytes().splitlines()) - 1
+    kept = len((tmp_path / "responses.jsonl").read_bytes().splitlines()) - 1
     time.sleep(0.2)  # what was on its way
     asked = sum(endpoint.asked.values())
     assert 0 < kept < 40
@@ -211,7 +210,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, endpoint, xlam_folder, seco
 @pytest.mark.parametrize("cut", [1, 30, 75])
 def test_half_a_line_at_the_end_is_cut_off(tmp_path, endpoint, xlam_folder, cut):
     run_distill(endpoint, xlam_folder, tmp_path, limit=5)
-    journal = tmp_path / "replies.jsonl"
+    journal = tmp_path / "responses.jsonl"
     journal.write_bytes(journal.read_bytes()[:-cut])
     rows, _ = run_distill(endpoint, xlam_folder, tmp_path, limit=5)
     assert len(rows) == 5
@@ -219,27 +218,10 @@ def test_half_a_line_at_the_end_is_cut_off(tmp_path, endpoint, xlam_folder, cut)
     assert len(lines_of(tmp_path)) == 6
 
 
-def test_replies_to_other_settings_do_not_mix(tmp_path, endpoint, xlam_folder):
+def test_responses_to_other_settings_do_not_mix(tmp_path, endpoint, xlam_folder):
     run_distill(endpoint, xlam_folder, tmp_path, limit=2)
-    with pytest.raises(UserError, match=r"replies\.jsonl: its replies were made with .*choose another --output"):
+    with pytest.raises(UserError, match=r"responses\.jsonl: its responses were made with .*choose another --output"):
         run_distill(endpoint, xlam_folder, tmp_path, limit=2, temperature=0.1)
-    (tmp_path / "replies.jsonl").write_text("not a journal\n")
-    with pytest.raises(UserError, match=r"replies\.jsonl: line 1: not a reply"):
-        run_distill(endpoint, xlam_folder, tmp_path, limit=2)
-
-
-def test_two_runs_do_not_write_one_file(tmp_path):
-    holder = (
-        "import sys, time; from tooln1.data.journal import Journal\n"
-        "journal = Journal(sys.argv[1], {}); print(1, flush=True); time.sleep(60)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", holder, tmp_path / "r.jsonl"], stdout=subprocess.PIPE)
-    process.stdout.readline()
-    with pytest.raises(UserError, match="another process writes it"):
-        Journal(tmp_path / "r.jsonl", {})
-    process.kill()
-    process.wait()
-    Journal(tmp_path / "r.jsonl", {})
 
 
 @pytest.mark.parametrize(
@@ -280,6 +262,6 @@ def test_a_real_vllm_server_is_asked(tmp_path, model_server, tiny_model, xlam_fo
     [row] = rows
     assert row["messages"] == [*first["prompt"], {"role": "assistant", "content": reply}]
     assert compute_score("x", reply, first["reward_model"]["ground_truth"])["score"] == 1
-    assert (stats["replies"], stats["failed"]) == (6, 0)
+    assert (stats["responses"], stats["failed"]) == (6, 0)
     assert stats["data_sources"]["toolcall/xlam"]["dropped"] == {"no_reply": 34, "not_rewarded": 5}
     assert stats["input_tokens"] > 6 * 100 and stats["output_tokens"] > 6 * 10

@@ -48,16 +48,16 @@ def write_replies(path, rows, reasoning):
     lines = [{"settings": {"model": "m"}}]
     for number, row in enumerate(rows):
         key = digest(row["prompt"]).hex()
-        wrong = {"prompt": key, "sample": 0, "reply": "<think>x</think>nothing", "reward": 0}
-        right = {"prompt": key, "sample": 1, "reply": format_reply(calls_of(row), reasoning), "reward": 1}
+        wrong = {"prompt": key, "sample": 0, "response": "<think>x</think>nothing", "reward": 0}
+        right = {"prompt": key, "sample": 1, "response": format_reply(calls_of(row), reasoning), "reward": 1}
         lines += [[wrong, right], [wrong], []][number % 3]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def test_with_reasoning_the_reply_is_one_that_earns_the_reward(tmp_path, toolace_folder, capsys):
     rows = read(toolace_folder, "train")
-    write_replies(tmp_path / "replies.jsonl", rows, "because")
-    stats = run_sft(tmp_path / "out", toolace_folder, replies=tmp_path / "replies.jsonl")
+    write_replies(tmp_path / "responses.jsonl", rows, "because")
+    stats = run_sft(tmp_path / "out", toolace_folder, responses=tmp_path / "responses.jsonl")
     learned = read(tmp_path / "out", "train")
     assert len(learned) == len(rows[::3])
     for row, source in zip(learned, rows[::3], strict=True):
@@ -80,15 +80,15 @@ def test_real_reasoning_becomes_replies(tmp_path):
     # Some reasoning speaks of the tags themselves, which no rewarded reply may do.
     reasoned = [line for line in reasoned if not any(tag in line["reasoning"] for tag in TAGS)]
     assert len(reasoned) > 30
-    with open(tmp_path / "replies.jsonl", "w") as file:
+    with open(tmp_path / "responses.jsonl", "w") as file:
         for line in reasoned:
             prompt = [
                 {"role": "system", "content": build_system(line["tools"])},
                 {"role": "user", "content": line["query"]},
             ]
             reply = format_reply(json.loads(line["answers"]), line["reasoning"])
-            file.write(json.dumps({"prompt": digest(prompt).hex(), "reply": reply}) + "\n")
-    run_sft(tmp_path / "out", tmp_path, replies=tmp_path / "replies.jsonl")
+            file.write(json.dumps({"prompt": digest(prompt).hex(), "response": reply}) + "\n")
+    run_sft(tmp_path / "out", tmp_path, responses=tmp_path / "responses.jsonl")
     assert len(read(tmp_path / "out", "train")) + len(read(tmp_path / "out", "test")) == len(reasoned)
 
 
@@ -107,13 +107,13 @@ def test_another_template_is_put_in(tmp_path, toolace_folder):
         assert "<think>" not in one["messages"][0]["content"]
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"prompt": "zz", "reply": "x"}', '{"prompt": "00", "reply": 5}'])
+@pytest.mark.parametrize("line", ["{", "[]", '{"prompt": "zz", "response": "x"}', '{"prompt": "00", "response": 5}'])
 def test_a_file_that_holds_no_replies_is_named_with_its_line(tmp_path, toolace_folder, line):
-    (tmp_path / "replies.jsonl").write_text('{"settings": {}}\n' + line + "\n")
-    with pytest.raises(UserError, match=r"replies\.jsonl: line 2: expected"):
-        run_sft(tmp_path / "out", toolace_folder, replies=tmp_path / "replies.jsonl")
+    (tmp_path / "responses.jsonl").write_text('{"settings": {}}\n' + line + "\n")
+    with pytest.raises(UserError, match=r"responses\.jsonl: line 2: expected"):
+        run_sft(tmp_path / "out", toolace_folder, responses=tmp_path / "responses.jsonl")
     with pytest.raises(UserError, match=r"none\.jsonl: cannot be read"):
-        run_sft(tmp_path / "out", toolace_folder, replies=tmp_path / "none.jsonl")
+        run_sft(tmp_path / "out", toolace_folder, responses=tmp_path / "none.jsonl")
 
 
 def test_the_same_bytes_come_again(tmp_path, toolace_folder, xlam_folder):

@@ -61,10 +61,10 @@ def test_sft_data_have_no_reasoning_or_that_of_the_replies(prepare, data):
     assert all("<think>" not in turn["content"] for row in without for turn in row["messages"])
 
     (data / "distilled").mkdir()
-    with open(data / "distilled" / "replies.jsonl", "w") as replies:
+    with open(data / "distilled" / "responses.jsonl", "w") as replies:
         for row in prepare("halves")["train"]:
             reply = format_reply(json.loads(row["reward_model"]["ground_truth"]), "It is asked for.")
-            replies.write(json.dumps({"prompt": digest(row["prompt"]).hex(), "reply": reply}) + "\n")
+            replies.write(json.dumps({"prompt": digest(row["prompt"]).hex(), "response": reply}) + "\n")
     reasons = prepare("sft-reason-half")
     assert all("It is asked for." in row["messages"][-1]["content"] for row in reasons["train"])
     rows = sum(map(len, reasons.values()))

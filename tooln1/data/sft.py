@@ -32,7 +32,7 @@ _SHOWN = 400
 
 
 class Replies:
-    """The replies of a file of JSON lines {"prompt": digest, "reply": text, …}; only their places are kept in memory.
+    """The responses of a JSON Lines file, {"prompt": digest, "response": text, …}; memory holds only their places.
 
     `tooln1.data.distill` writes such files; a digest is that of `tooln1.data.scan.digest`, in hexadecimal digits.
     """
@@ -67,7 +67,7 @@ class Replies:
         replies = []
         for place in self._places.get(prompt, ()):
             self._file.seek(place)
-            replies.append(json.loads(self._file.readline())["reply"])
+            replies.append(json.loads(self._file.readline())["response"])
         return replies
 
     def _prompt_of(self, number: int, line: bytes) -> bytes | None:
@@ -75,11 +75,11 @@ class Replies:
             found = json.loads(line)
             if "settings" in found:
                 return None
-            if isinstance(found["reply"], str):
+            if isinstance(found["response"], str):
                 return bytes.fromhex(found["prompt"])
         except (ValueError, TypeError, KeyError):
             pass
-        raise UserError(f'{self._path}: line {number}: expected {{"prompt": digest, "reply": text}}')
+        raise UserError(f'{self._path}: line {number}: expected {{"prompt": digest, "response": text}}')
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,28 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tooln1.data.journal import ReplyFile
 from tooln1.endpoint import MOST_FAILURES, open_client, run_all
 from tooln1.eval.endpoint import EvalEndpoint, Unanswered, ask
+from tooln1.response_log import ResponseLog
 
 # A case in the file: its benchmark's name and its id.
 Key = tuple[str, str]
 
 
-class Replies(ReplyFile):
+class Replies(ResponseLog):
     """The replies of a run by case: {"benchmark", "id", "reply", "finish_reason", "input_tokens", "output_tokens"}."""
 
-    _keys = frozenset({"benchmark", "id", "reply"})
-
     def __init__(self, path: str | Path, settings: Mapping[str, Any]):
-        """As for `ReplyFile`."""
+        """As for `ResponseLog`."""
+        super().__init__(path, settings, ("benchmark", "id", "reply"))
         self.by_case: dict[Key, Mapping[str, Any]] = {}
-        super().__init__(path, settings)
+        for line in self:
+            self._count(line)
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Append one reply. Raises UserError if it cannot be written."""
+        super().add(line)
+        self._count(line)
 
     def _count(self, line: Mapping[str, Any]) -> None:
         self.by_case.setdefault((line["benchmark"], line["id"]), line)
