@@ -80,7 +80,7 @@ def tiny_data(tmp_path_factory):
 def model_server(tiny_model, tmp_path_factory):
     """The address of a vLLM server that `tooln1 serve` has started for the tiny model; one for all tests."""
     pytest.importorskip("vllm", reason="vLLM is not installed")
-    from tooln1.eval.server import served
+    from tooln1.serve.server import served
 
     log = tmp_path_factory.mktemp("server") / "log.txt"
     with served(tiny_model, log, ["--max-num-seqs=8"], patience=600) as address:

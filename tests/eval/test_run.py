@@ -66,7 +66,7 @@ def test_unanswered_cases_are_in_no_figure_and_the_exit_code_says_so(tmp_path, s
     with pytest.raises(SystemExit) as stopped:
         evaluate(server, data, tmp_path, "--limit", "3", "--retries", "0")
     assert stopped.value.code == 1
-    assert "1 cases got no reply" in capsys.readouterr().err
+    assert "1 cases got no response" in capsys.readouterr().err
     found = json.loads((tmp_path / "summary.json").read_text())["benchmarks"]["api_bank"]
     assert found["accuracy"] == 1.0
     assert found["categories"]["level_1_call"]["unanswered"] == 1

@@ -21,10 +21,10 @@ from tooln1.eval.cases import Benchmark, Case, Verdict, contradictions
 from tooln1.eval.endpoint import EvalEndpoint, find_interface, find_model
 from tooln1.eval.reply import Reading, read_reply
 from tooln1.eval.runner import Key, Replies, collect
-from tooln1.eval.server import served
 from tooln1.eval.summary import published, summarise, write_results, write_summary
 from tooln1.prompt import load_model_template
 from tooln1.reward_score.toolcall import THINK
+from tooln1.serve.server import served
 
 BENCHMARKS = ("bfcl", "api_bank", "acebench")
 

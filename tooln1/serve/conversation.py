@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tooln1.errors import UserError
-from tooln1.eval.server import served
+from tooln1.serve.server import served
 
 
 def _tool(name: str, /, **types: str) -> dict[str, Any]:

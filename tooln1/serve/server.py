@@ -1,4 +1,4 @@
-"""A server for a checkpoint while an evaluation needs one: `tooln1 serve` as a child process."""
+"""A server that lives as long as a block of code: `tooln1 serve` as a child process."""
 
 import os
 import signal
@@ -9,31 +9,32 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tooln1.errors import UserError
+from tooln1.files import shorten
 from tooln1.processes import start_child
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.1
 _STOP_SECONDS = 30
 
 
 @contextmanager
-def served(checkpoint: Path, log: Path, arguments: Sequence[str] = (), patience: float = 1800) -> Iterator[str]:
-    """Serve a checkpoint and yield the endpoint's address; stop the server afterwards, however the body ends.
+def served(checkpoint: Path, log: Path, options: Sequence[str] = (), patience: float = 1800) -> Iterator[str]:
+    """Serve a checkpoint and yield the endpoint's address; stop the server at the end, even if the block raises.
 
     Args:
-        checkpoint: a folder that vLLM can load.
-        log: where the server's output goes.
-        arguments: more arguments of `tooln1 serve`.
-        patience: seconds until the server must answer; large models load for minutes.
+        checkpoint: a model folder.
+        log: the file for the server's output.
+        options: further options of `tooln1 serve`.
+        patience: seconds that the server may take to start; large models load for minutes.
 
     Raises:
         UserError: the server ends before it answers, or does not answer in time. The message shows the end of its log.
     """
     port = _free_port()
-    command = [sys.executable, "-m", "tooln1.cli", "serve", str(checkpoint), "--port", str(port), *arguments]
+    command = [sys.executable, "-m", "tooln1.cli", "serve", str(checkpoint), "--port", str(port), *options]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = start_child(command, output, os.environ)
@@ -59,19 +60,15 @@ def _wait(process: subprocess.Popen, address: str, log: Path, patience: float) -
             return
         except (OSError, urllib.error.URLError):
             time.sleep(_POLL_SECONDS)
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"]
     how = f"did not answer within {patience:g} seconds" if process.poll() is None else f"ended ({process.returncode})"
-    raise UserError(f"tooln1 serve {how}; its output is in {log} and ends: {lines[-1][:300] if lines else 'nothing'}")
+    raise UserError(f"tooln1 serve {how}; its output is in {log} and ends: {shorten(lines[-1], 300)}")
 
 
 def _stop(process: subprocess.Popen) -> None:
+    # The server first, then what is left of its process group.
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_SECONDS)
-            break
-        except ProcessLookupError:
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
