@@ -13,13 +13,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tooln1.arguments import Parser, positive
+from tooln1.arguments import Parser, add_endpoint_arguments, endpoint_fields, positive
 from tooln1.data.cli import add_error_argument, add_output_arguments, add_split_arguments
 from tooln1.data.distill import Teacher, TeacherLog, collect
 from tooln1.data.prepared import open_prepared
 from tooln1.data.sft import Options, Replies
 from tooln1.data.sft_files import write_sft_files
-from tooln1.endpoint import add_endpoint_arguments, endpoint_fields
 from tooln1.errors import run_command
 from tooln1.prompt import load_template
 
@@ -36,7 +35,7 @@ def add_teacher_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_teacher(arguments: argparse.Namespace) -> Teacher:
     """Return the endpoint that the command line describes."""
-    names = ("base_url", "samples", "input_price", "output_price")
+    names = ("base_url", "model", "samples", "input_price", "output_price")
     return Teacher(**{name: getattr(arguments, name) for name in names}, **endpoint_fields(arguments))
 
 
@@ -55,14 +54,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     units = open_prepared(arguments.input)
     with TeacherLog(Path(arguments.output) / "responses.jsonl", teacher.settings()) as log:
         skip_broken = arguments.on_error == "skip"
-        asked = collect(units, teacher, log, template, arguments.limit, skip_broken)
+        failures = collect(units, teacher, log, template, arguments.limit, skip_broken)
         options = Options(template, Replies(log.path), skip_broken)
         spent = {"responses": sum(log.asked.values()), **log.tokens, "dollars": teacher.cost(log.tokens)}
         settings = {"input": arguments.input, **teacher.settings(), "samples": teacher.samples, **spent}
-        write_sft_files(arguments, units, options, {**settings, "failed": asked.failed})
+        write_sft_files(arguments, units, options, {**settings, "failed": len(failures.reasons)})
     print(f"{spent['responses']:,} responses, {spent['output_tokens']:,} output tokens, ${spent['dollars']:,.2f}")
-    if asked.failed:
-        print(f"{asked.failed:,} prompts got no reply ({asked.failure}); the same command asks them again")
+    if failures.reasons:
+        _, reason = failures.reasons[-1]
+        print(f"{len(failures.reasons):,} prompts got no response ({reason}); the same command asks them again")
 
 
 if __name__ == "__main__":

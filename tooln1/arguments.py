@@ -1,9 +1,11 @@
 """What every command line of the package shares: its parser and its types of arguments."""
 
 import argparse
-from typing import NoReturn
+import os
+from typing import Any, NoReturn
 
 from tooln1.errors import EXIT_USER_ERROR
+from tooln1.files import decode_json
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,3 +35,44 @@ def _at_least(least: int, text: str) -> int:
     if number < least:
         raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {text}")
     return number
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Read a JSON object."""
+    try:
+        value, _ = decode_json(text.encode(errors="replace"))
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"expected a JSON object, got {text}")
+    return value
+
+
+def add_endpoint_arguments(parser: argparse.ArgumentParser, temperature: float) -> None:
+    """Add the fields of a `tooln1.endpoint.Endpoint` except address and model; ``temperature`` is the default."""
+    parser.add_argument(
+        "--api-key-env",
+        default="OPENAI_API_KEY",
+        metavar="NAME",
+        help="environment variable with the key, if the endpoint needs one (default: %(default)s)",
+    )
+    parser.add_argument("--temperature", type=float, default=temperature, help="(default: %(default)s)")
+    parser.add_argument("--max-tokens", type=positive, default=8192, help="longest response (default: %(default)s)")
+    parser.add_argument("--concurrency", type=positive, default=32, help="requests at a time (default: %(default)s)")
+    parser.add_argument("--retries", type=not_negative, default=6, help="of a failed request (default: %(default)s)")
+    parser.add_argument(
+        "--timeout", type=float, default=600.0, metavar="SECONDS", help="for one request (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--extra-body", type=json_object, default={}, metavar="JSON", help="further fields of every request"
+    )
+
+
+def endpoint_fields(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of an `Endpoint` that `add_endpoint_arguments` added."""
+    names = ("temperature", "max_tokens", "concurrency", "retries", "timeout")
+    return {
+        **{name: getattr(arguments, name) for name in names},
+        "api_key": os.environ.get(arguments.api_key_env) or "none",  # a local server needs no key
+        "extra": arguments.extra_body,
+    }

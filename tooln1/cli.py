@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tooln1 import __version__
-from tooln1.arguments import Parser, not_negative, positive
-from tooln1.endpoint import add_endpoint_arguments
+from tooln1.arguments import Parser, add_endpoint_arguments, not_negative, positive
 from tooln1.errors import EXIT_FAILURE, UserError, run_command
 from tooln1.files import show
 

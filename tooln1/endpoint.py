@@ -1,40 +1,52 @@
-"""What distillation and evaluation share about asking an OpenAI-compatible endpoint.
+"""Asking an OpenAI-compatible endpoint for responses: what distillation and evaluation share.
 
-The client is OpenAI's own: it repeats what failed for a while (too many requests, server errors, lost connections,
-timeouts), waiting longer each time, or as long as the server says.
+The client is OpenAI's own: it repeats a failed request (too many requests, server errors, lost connections, timeouts),
+waiting longer each time, or as long as the server says.
+
+There are two interfaces, because a response must be judged as the model wrote it:
+
+- "completions": the server's chat template renders the prompt through vLLM's /tokenize. The tokens go to
+  /v1/completions, whose text no reasoning parser or tool parser has changed. It needs a server that has both.
+- "chat": /v1/chat/completions. A server may return the reasoning apart from the content.
 """
 
-import argparse
 import asyncio
-import json
-import os
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tooln1.arguments import not_negative, positive
+from tqdm import tqdm
+
 from tooln1.errors import UserError
+from tooln1.files import decode_json, one_line
 
 if TYPE_CHECKING:
     import openai
 
-# Requests in a row that may fail for good before a run stops: by then the endpoint itself is the trouble.
+Messages = list[dict[str, str]]
+
+# After this many failed requests in a row, the endpoint itself is the trouble.
 MOST_FAILURES = 20
-# What no repetition mends, and what is no fault of a single prompt: a wrong key, no right, an unknown model or address.
-HOPELESS = (401, 403, 404)
-# A prompt that is refused, for instance as too long: asking again does not help, other prompts may pass.
-REFUSED = (400, 413, 422)
+# A wrong key, a missing right, an unknown model or address: every other request would fail too.
+_HOPELESS = (401, 403, 404)
+# The prompt is refused, for instance because it is too long. Other prompts may pass.
+_REFUSED = (400, 413, 422)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where and how to ask; ``extra`` is added to every request's body, ``timeout`` is in seconds."""
+    """Where and how to ask; ``extra`` is added to every request's body, ``timeout`` is in seconds.
+
+    ``seed`` is sent only with a temperature above 0: vLLM 0.28 on a CPU fails at some seeded requests.
+    """
 
     base_url: str
     model: str
     api_key: str = "none"
+    interface: str = "chat"
     temperature: float = 0.0
+    seed: int | None = None
     max_tokens: int = 8192
     concurrency: int = 32
     retries: int = 6
@@ -42,67 +54,42 @@ class Endpoint:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides the replies: a run goes on only with the same."""
-        return {name: getattr(self, name) for name in ("model", "temperature", "max_tokens", "extra")}
+        """Return the settings that decide the responses: a run resumes only with the same."""
+        names = ("model", "interface", "temperature", "seed", "max_tokens", "extra")
+        return {name: getattr(self, name) for name in names}
 
 
-def add_endpoint_arguments(parser: argparse.ArgumentParser, temperature: float) -> None:
-    """Add what an `Endpoint` is made of but its address and model; ``temperature`` is the default."""
-    parser.add_argument(
-        "--api-key-env",
-        default="OPENAI_API_KEY",
-        metavar="NAME",
-        help="environment variable with the key, if one is needed (default: %(default)s)",
-    )
-    parser.add_argument("--temperature", type=float, default=temperature, help="(default: %(default)s)")
-    parser.add_argument("--max-tokens", type=positive, default=8192, help="longest reply (default: %(default)s)")
-    parser.add_argument("--concurrency", type=positive, default=32, help="requests at a time (default: %(default)s)")
-    parser.add_argument("--retries", type=not_negative, default=6, help="of a failed request (default: %(default)s)")
-    parser.add_argument(
-        "--timeout", type=float, default=600.0, metavar="SECONDS", help="for one request (default: %(default)s)"
-    )
-    parser.add_argument("--extra-body", default="{}", metavar="JSON", help="further fields of every request")
+@dataclass(frozen=True)
+class Response:
+    """What the model wrote, why it ended, and the number of tokens; ``reasoning`` is what the server returned apart."""
+
+    content: str
+    reasoning: str
+    finish_reason: str | None
+    input_tokens: int
+    output_tokens: int
+
+    @property
+    def text(self) -> str:
+        """The whole response; a response without <think> looks like one with it where the reasoning comes apart."""
+        return f"<think>{self.reasoning}</think>{self.content}" if self.reasoning else self.content
 
 
-def endpoint_fields(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields of an `Endpoint` that `add_endpoint_arguments` added, and ``model``.
+class NoResponse(Exception):
+    """Raised when a prompt gets no response; the message is the reason. ``refused``: asking again would not help."""
 
-    Raises:
-        UserError: --extra-body is not a JSON object.
-    """
-    names = ("model", "temperature", "max_tokens", "concurrency", "retries", "timeout")
-    return {
-        **{name: getattr(arguments, name) for name in names},
-        # A server of one's own asks for no key.
-        "api_key": os.environ.get(arguments.api_key_env) or "none",
-        "extra": _json_object(arguments.extra_body),
-    }
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise UserError(f"--extra-body {text}: expected a JSON object")
-    return value
+    def __init__(self, reason: str, refused: bool = False):
+        super().__init__(reason)
+        self.refused = refused
 
 
 @asynccontextmanager
-async def open_client(endpoint: Endpoint, purpose: str) -> "AsyncIterator[openai.AsyncOpenAI]":
-    """Open OpenAI's client for an endpoint.
-
-    Args:
-        purpose: the extra of this package that installs the client.
-
-    Raises:
-        UserError: the client is not installed.
-    """
+async def open_client(endpoint: Endpoint) -> "AsyncIterator[openai.AsyncOpenAI]":
+    """Open OpenAI's client for an endpoint. Raises UserError if the client is not installed."""
     try:
         import openai
     except ImportError:
-        raise UserError(f'OpenAI\'s client is missing; install it with: pip install -e ".[{purpose}]"') from None
+        raise UserError("OpenAI's client is missing; run: pip install openai") from None
     client = openai.AsyncOpenAI(
         base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=endpoint.retries, timeout=endpoint.timeout
     )
@@ -110,18 +97,191 @@ async def open_client(endpoint: Endpoint, purpose: str) -> "AsyncIterator[openai
         yield client
 
 
-async def run_all(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run workers to their end; the first error stops the others and is raised by itself."""
-    tasks = [asyncio.ensure_future(worker) for worker in workers]
+def resolve(endpoint: Endpoint) -> Endpoint:
+    """Fill in the model, by default the endpoint's first, and the interface "auto": completions where it works.
+
+    Raises:
+        UserError: the endpoint does not answer, or lists no model.
+    """
+    return asyncio.run(_resolve(endpoint))
+
+
+async def _resolve(endpoint: Endpoint) -> Endpoint:
+    async with open_client(endpoint) as client:
+        import openai
+
+        try:
+            model = endpoint.model or await _first_model(client)
+            interface = endpoint.interface
+            if interface == "auto":
+                interface = "completions" if await _renders_prompts(client, model) else "chat"
+        except openai.APIError as error:
+            raise UserError(f"{endpoint.base_url}: {_describe(error)}; check the address and the key") from None
+    return replace(endpoint, model=model, interface=interface)
+
+
+async def _first_model(client: "openai.AsyncOpenAI") -> str:
+    content = await client.get("/models", cast_to=bytes)
     try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return _decode(content)["data"][0]["id"]
+    except (NoResponse, KeyError, IndexError, TypeError):
+        raise UserError(f"{client.base_url}: lists no model; name one with --model") from None
 
 
-def short_error(error: Exception) -> str:
-    """Return an error's kind and the beginning of its message, on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}"
+async def _renders_prompts(client: "openai.AsyncOpenAI", model: str) -> bool:
+    import openai
+
+    try:
+        await render(client, model, [{"role": "user", "content": "Hello"}])
+        return True
+    except (openai.APIStatusError, NoResponse):
+        return False
+
+
+async def render(client: "openai.AsyncOpenAI", model: str, messages: Messages) -> dict[str, Any]:
+    """Return the prompt that the server makes of messages: {"tokens": ids, "count": their number, …}.
+
+    Raises:
+        NoResponse: the server's answer holds no tokens.
+        openai.APIError: the server has no such interface, or does not answer.
+    """
+    root = str(client.base_url).rstrip("/").removesuffix("/v1")
+    rendered = await _post(client, f"{root}/tokenize", {"model": model, "messages": messages})
+    if not isinstance(rendered.get("tokens"), list) or not isinstance(rendered.get("count"), int):
+        raise NoResponse("the server's /tokenize returns no tokens")
+    return rendered
+
+
+async def ask(client: "openai.AsyncOpenAI", endpoint: Endpoint, messages: Messages) -> Response:
+    """Ask with one prompt.
+
+    Raises:
+        NoResponse: there is none, after the client's own repetitions.
+        UserError: no request at all can succeed: the key, the right, the model or the address is wrong.
+    """
+    import openai
+
+    body = {"model": endpoint.model, "temperature": endpoint.temperature, **endpoint.extra}
+    if endpoint.temperature > 0 and endpoint.seed is not None:
+        body["seed"] = endpoint.seed
+    try:
+        if endpoint.interface == "completions":
+            return await _ask_completions(client, endpoint, messages, body)
+        body = {**body, "messages": messages, "max_tokens": endpoint.max_tokens}
+        return _read(await _post(client, "/chat/completions", body))
+    except openai.APIStatusError as error:
+        if error.status_code in _HOPELESS:
+            raise UserError(f"{endpoint.base_url}: {_describe(error)}; check address, model and key") from None
+        raise NoResponse(_describe(error), refused=error.status_code in _REFUSED) from None
+    except openai.APIError as error:
+        raise NoResponse(_describe(error)) from None
+
+
+async def _ask_completions(client: Any, endpoint: Endpoint, messages: Messages, body: dict[str, Any]) -> Response:
+    rendered = await render(client, endpoint.model, messages)
+    longest = rendered.get("max_model_len") or rendered["count"] + endpoint.max_tokens
+    room = longest - rendered["count"]
+    if room < 1:
+        raise NoResponse(f"the prompt has {rendered['count']} tokens, the model takes {longest}", refused=True)
+    body = {**body, "prompt": rendered["tokens"], "max_tokens": min(endpoint.max_tokens, room)}
+    return _read(await _post(client, "/completions", body))
+
+
+async def _post(client: Any, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    return _decode(await client.post(path, body=body, cast_to=bytes))
+
+
+def _decode(content: bytes) -> dict[str, Any]:
+    try:
+        found, _ = decode_json(content)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise NoResponse("the server's answer is not a JSON object")
+    return found
+
+
+def _read(answer: Mapping[str, Any]) -> Response:
+    try:
+        choice = answer["choices"][0]
+        message = choice.get("message") or {"content": choice.get("text")}
+        usage = answer.get("usage") or {}
+        return Response(
+            content=_whole_characters(message.get("content")),
+            reasoning=_whole_characters(message.get("reasoning") or message.get("reasoning_content")),
+            finish_reason=choice.get("finish_reason"),
+            input_tokens=usage.get("prompt_tokens") or 0,
+            output_tokens=usage.get("completion_tokens") or 0,
+        )
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise NoResponse("the server's answer holds no choice") from None
+
+
+def _whole_characters(text: str | None) -> str:
+    # JSON can hold half a character as an escape, a UTF-8 file cannot.
+    return (text or "").encode("utf-8", "replace").decode()
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+@dataclass
+class Failures:
+    """The jobs without a response, each with the reason; ``stopped`` if the endpoint failed too often in a row."""
+
+    reasons: list[tuple[Any, str]] = field(default_factory=list)
+    stopped: bool = False
+
+
+def ask_all(
+    endpoint: Endpoint,
+    jobs: Iterable[Any],
+    ask_one: "Callable[[openai.AsyncOpenAI, Any], Awaitable[None]]",
+    total: int,
+    progress: Callable[[float], str] = lambda seconds: "",
+) -> Failures:
+    """Run ``ask_one(client, job)`` for every job, ``endpoint.concurrency`` at a time, under a progress bar.
+
+    Args:
+        jobs: read one by one as requests end; None is a job that needs no request.
+        ask_one: asks and keeps the response; raises NoResponse if there is none.
+        total: the number of jobs.
+        progress: the bar's text, from the seconds so far.
+
+    Raises:
+        UserError: no request at all can succeed. Requests under way are cancelled.
+    """
+    return asyncio.run(_ask_all(endpoint, iter(jobs), ask_one, total, progress))
+
+
+async def _ask_all(endpoint: Endpoint, jobs: Any, ask_one: Any, total: int, progress: Any) -> Failures:
+    failures = Failures()
+    in_a_row = 0
+
+    async def work() -> None:
+        nonlocal in_a_row
+        for job in jobs:  # shared: each worker takes the next job when it has finished one
+            if job is not None:
+                try:
+                    await ask_one(client, job)
+                    in_a_row = 0
+                except NoResponse as error:
+                    failures.reasons.append((job, str(error)))
+                    in_a_row += not error.refused
+                bar.set_postfix_str(progress(bar.format_dict["elapsed"]))
+            bar.update(1)
+            if in_a_row >= MOST_FAILURES:
+                failures.stopped = True
+                return
+
+    with tqdm(total=total, desc=endpoint.model, disable=None) as bar:
+        async with open_client(endpoint) as client:
+            tasks = [asyncio.ensure_future(work()) for _ in range(endpoint.concurrency)]
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+    return failures

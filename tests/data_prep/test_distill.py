@@ -154,7 +154,7 @@ def test_an_endpoint_that_takes_no_request_ends_the_run_at_once(tmp_path, endpoi
 
 def test_an_endpoint_that_keeps_failing_ends_the_run_and_replies_are_kept(tmp_path, endpoint, xlam_folder):
     endpoint.answer = lambda query, times: RIGHT if sum(endpoint.asked.values()) <= 10 else (500, "broken")
-    with pytest.raises(UserError, match="keeps failing .*500.*replies are kept"):
+    with pytest.raises(UserError, match="keeps failing .*500.*responses are kept"):
         run_distill(endpoint, xlam_folder, tmp_path, concurrency=2, retries=1)
     kept = len(lines_of(tmp_path)) - 1
     assert 8 <= kept <= 10  # two requests at a time may see the same sum

@@ -105,7 +105,10 @@ def test_another_models_folder_is_refused_in_one_line(tmp_path, server, data, ca
             ["eval", "http://localhost:1/v1", "--bench", "api_bank", "--data", "/nowhere"],
             "/nowhere: no apibank_l1.json",
         ),
-        (["eval", "x", "--bench", "api_bank", "--extra-body", "1"], "--extra-body 1: expected a JSON object"),
+        (
+            ["eval", "x", "--bench", "api_bank", "--extra-body", "1"],
+            "--extra-body: expected a JSON object, got 1",
+        ),
         (
             ["eval", "x", "--bench", "bfcl", "--bfcl-python", "/no/python"],
             "/no/python: no Python of BFCL's environment",

@@ -11,11 +11,10 @@ import time
 import pytest
 from oracle import Server, say
 
+from tooln1.endpoint import Endpoint, resolve
 from tooln1.errors import UserError
 from tooln1.eval.cases import Case
-from tooln1.eval.endpoint import EvalEndpoint
 from tooln1.eval.reply import read_reply
-from tooln1.eval.run import _prepare
 from tooln1.eval.runner import Replies, collect
 from tooln1.prompt import build_messages
 
@@ -44,7 +43,7 @@ def server(server):
 
 def run(server, folder, count=40, settings=None, **options):
     """Ask for the cases; return the replies by id and the unanswered with their reasons."""
-    endpoint = EvalEndpoint(
+    endpoint = Endpoint(
         base_url=server.url, **{"model": "oracle", "interface": "chat", "retries": 2, "concurrency": 4, **options}
     )
     prompts = [(("numbers", case.id), case.messages) for case in Numbers.cases[:count]]
@@ -224,9 +223,7 @@ def test_a_chat_with_the_reasoning_apart_is_put_together(tmp_path):
 
 
 def prepare(url):
-    import asyncio
-
-    return asyncio.run(_prepare(EvalEndpoint(base_url=url, model="", retries=0)))
+    return resolve(Endpoint(base_url=url, model="", interface="auto", retries=0))
 
 
 def test_nobody_there_is_one_line():

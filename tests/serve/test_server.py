@@ -16,7 +16,7 @@ pytest.importorskip("openai", reason="the client is not installed")
 
 import openai
 
-from tooln1.eval.endpoint import render
+from tooln1.endpoint import render
 from tooln1.prompt import build_messages, format_reply
 
 TOOLS = [

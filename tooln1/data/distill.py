@@ -3,7 +3,6 @@
 That is how the paper filtered DeepSeek-R1's: a reply counts only if its form and its calls are right.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from tooln1.data.prepared import Unit, each_row
 from tooln1.data.scan import digest
 from tooln1.data.sft import earns_reward, with_template
-from tooln1.endpoint import HOPELESS, MOST_FAILURES, REFUSED, Endpoint, open_client, run_all, short_error
+from tooln1.endpoint import Endpoint, Failures, NoResponse, ask, ask_all
 from tooln1.errors import UserError
 from tooln1.response_log import ResponseLog
 
@@ -65,14 +62,6 @@ class TeacherLog(ResponseLog):
             self.tokens[name] += line.get(name) or 0
 
 
-@dataclass
-class Asked:
-    """What a run of requests came to; `failed` prompts got no reply at all, and are asked again by the next run."""
-
-    failed: int = 0
-    failure: str = ""
-
-
 def collect(
     units: Sequence[Unit],
     teacher: Teacher,
@@ -80,13 +69,16 @@ def collect(
     template: str | None = None,
     limit: int | None = None,
     skip_broken: bool = False,
-) -> Asked:
-    """Ask for replies to every prompt that has none that earns the reward yet, and add them to the log.
+) -> Failures:
+    """Ask for responses to every prompt that has none that earns the reward yet, and add them to the log.
 
     Args:
         template: another template to write the prompts with.
         limit: ask for this many rows at most.
         skip_broken: leave out rows that are not prepared ones, instead of stopping at them.
+
+    Returns:
+        The prompts without any response; the next run asks them again.
 
     Raises:
         UserError: the endpoint refuses, keeps failing, or an input row is broken. The log keeps what there is.
@@ -94,7 +86,22 @@ def collect(
     rows = ((unit, row) for unit in units for _, row in each_row(unit, skip_broken, lambda error: None))
     total = sum(unit.rows for unit in units)
     prompts = _open_prompts(islice(rows, limit), teacher, log, template)
-    return asyncio.run(_collect(prompts, teacher, log, min(total, limit or total)))
+    failures = ask_all(
+        teacher,
+        prompts,
+        lambda client, prompt: _ask(client, teacher, log, prompt),
+        min(total, limit or total),
+        lambda seconds: _progress(teacher, log, seconds),
+    )
+    responses = sum(log.asked.values())
+    if failures.stopped:
+        raise UserError(
+            f"{teacher.base_url}: keeps failing ({failures.reasons[-1][1]}); {responses:,} responses are kept, and the "
+            "same command resumes from there"
+        )
+    if failures.reasons and not responses:
+        raise UserError(f"{teacher.base_url}: not one request succeeded ({failures.reasons[-1][1]}); check the address")
+    return failures
 
 
 def compose_reply(content: str | None, reasoning: str | None) -> str:
@@ -127,80 +134,33 @@ def _open_prompts(
         yield None if done else _Prompt(key, messages, row)
 
 
-async def _collect(prompts: Iterator[_Prompt | None], teacher: Teacher, log: TeacherLog, total: int) -> Asked:
-    asked = Asked()
-    in_a_row = 0
-    with tqdm(total=total, unit="row", desc=teacher.model, disable=None) as bar:
-        async with open_client(teacher, "distill") as client:
-
-            async def work() -> None:
-                nonlocal in_a_row
-                # The iterator is shared: each worker takes the next prompt when it has finished one.
-                for prompt in prompts:
-                    if prompt is not None:
-                        failure = await _ask(client, teacher, log, prompt)
-                        in_a_row = in_a_row + 1 if failure else 0
-                        if failure:
-                            asked.failed, asked.failure = asked.failed + 1, failure
-                        if in_a_row >= MOST_FAILURES:
-                            raise UserError(f"{teacher.base_url}: keeps failing ({failure}); {_kept(log)}")
-                        bar.set_postfix_str(_progress(teacher, log, bar.format_dict["elapsed"]))
-                    bar.update(1)
-                    await asyncio.sleep(0)
-
-            await run_all(work() for _ in range(teacher.concurrency))
-    if asked.failed and not log.asked:
-        raise UserError(f"{teacher.base_url}: not one request succeeded ({asked.failure}); check the address")
-    return asked
-
-
-async def _ask(client: Any, teacher: Teacher, log: TeacherLog, prompt: _Prompt) -> str:
-    """Ask until a reply earns the reward or the samples are used up; return what failed, "" if nothing did.
+async def _ask(client: Any, teacher: Teacher, log: TeacherLog, prompt: _Prompt) -> None:
+    """Ask until a response earns the reward or the samples are used up.
 
     Raises:
-        UserError: the endpoint takes no request at all.
+        NoResponse: a request failed.
+        UserError: no request at all can succeed.
     """
-    import openai
-
     while log.asked[prompt.key] < teacher.samples and prompt.key not in log.rewarded:
-        sample = log.asked[prompt.key]
+        line = {"prompt": prompt.key, "sample": log.asked[prompt.key]}
         try:
-            answer = await client.chat.completions.create(
-                model=teacher.model,
-                messages=prompt.messages,
-                temperature=teacher.temperature,
-                max_tokens=teacher.max_tokens,
-                extra_body=dict(teacher.extra) or None,
-            )
-        except openai.APIStatusError as error:
-            if error.status_code in HOPELESS:
-                raise UserError(f"{teacher.base_url}: {short_error(error)}; check address, model and key") from None
-            if error.status_code not in REFUSED:
-                return short_error(error)
-            log.add(
-                {"prompt": prompt.key, "sample": sample, "response": "", "reward": 0, "refused": short_error(error)}
-            )
+            response = await ask(client, teacher, prompt.messages)
+        except NoResponse as error:
+            if not error.refused:
+                raise
+            log.add({**line, "response": "", "reward": 0, "refused": str(error)})
             continue
-        except openai.APIError as error:
-            return short_error(error)
-        log.add(_line(prompt, sample, answer))
-    return ""
-
-
-def _line(prompt: _Prompt, sample: int, answer: Any) -> dict[str, Any]:
-    message = answer.choices[0].message if answer.choices else None
-    reasoning = getattr(message, "reasoning", None) or getattr(message, "reasoning_content", None)
-    reply = compose_reply(getattr(message, "content", None), reasoning)
-    usage = answer.usage
-    return {
-        "prompt": prompt.key,
-        "sample": sample,
-        "response": reply,
-        "reward": int(earns_reward(prompt.row, reply)),
-        "finish_reason": answer.choices[0].finish_reason if answer.choices else None,
-        "input_tokens": usage.prompt_tokens if usage else 0,
-        "output_tokens": usage.completion_tokens if usage else 0,
-    }
+        text = compose_reply(response.content, response.reasoning)
+        log.add(
+            {
+                **line,
+                "response": text,
+                "reward": int(earns_reward(prompt.row, text)),
+                "finish_reason": response.finish_reason,
+                "input_tokens": response.input_tokens,
+                "output_tokens": response.output_tokens,
+            }
+        )
 
 
 def _progress(teacher: Teacher, log: TeacherLog, seconds: float) -> str:
@@ -208,7 +168,3 @@ def _progress(teacher: Teacher, log: TeacherLog, seconds: float) -> str:
     kept = len(log.rewarded)
     rate = log.tokens["output_tokens"] / seconds if seconds else 0
     return f"{kept:,} of {replies:,} replies earn 1, {rate:,.0f} tokens/s, ${teacher.cost(log.tokens):,.2f}"
-
-
-def _kept(log: TeacherLog) -> str:
-    return f"{sum(log.asked.values()):,} replies are kept, and the same command goes on from there"

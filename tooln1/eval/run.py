@@ -1,7 +1,6 @@
 """One evaluation from beginning to end: load, ask, judge, write."""
 
 import argparse
-import asyncio
 import hashlib
 import json
 import shlex
@@ -12,13 +11,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tooln1.endpoint import endpoint_fields, open_client
+from tooln1.arguments import endpoint_fields
+from tooln1.endpoint import Endpoint, resolve
 from tooln1.errors import UserError
 from tooln1.eval.acebench import AceBench
 from tooln1.eval.api_bank import ApiBank
 from tooln1.eval.bfcl import Bfcl, find_python
 from tooln1.eval.cases import Benchmark, Case, Verdict, contradictions
-from tooln1.eval.endpoint import EvalEndpoint, find_interface, find_model
 from tooln1.eval.reply import Reading, read_reply
 from tooln1.eval.runner import Key, Replies, collect
 from tooln1.eval.summary import published, summarise, write_results, write_summary
@@ -48,8 +47,12 @@ def evaluate_command(arguments: argparse.Namespace) -> tuple[str, int]:
     names = arguments.bench.split(",")
     if unknown := [name for name in names if name not in BENCHMARKS]:
         raise UserError(f"--bench {unknown[0]}: unknown; choose of {', '.join(BENCHMARKS)}")
-    endpoint = EvalEndpoint(
-        base_url="", interface=arguments.interface, seed=arguments.seed, **endpoint_fields(arguments)
+    endpoint = Endpoint(
+        base_url="",
+        model=arguments.model,
+        interface=arguments.interface,
+        seed=arguments.seed,
+        **endpoint_fields(arguments),
     )
     options = Options(
         output=arguments.output or _default_output(arguments.target),
@@ -69,7 +72,7 @@ def _default_output(target: str) -> Path:
     return Path("runs") / "eval" / "".join(char if char.isalnum() or char in "-." else "_" for char in name)
 
 
-def evaluate(target: str, endpoint: EvalEndpoint, options: Options) -> tuple[str, int]:
+def evaluate(target: str, endpoint: Endpoint, options: Options) -> tuple[str, int]:
     """Evaluate a checkpoint or a running endpoint.
 
     Args:
@@ -88,7 +91,7 @@ def evaluate(target: str, endpoint: EvalEndpoint, options: Options) -> tuple[str
     is_address = target.startswith(("http://", "https://"))
     log = options.output / "server.log"
     with nullcontext(target) if is_address else served(_checkpoint(target), log, options.serve) as address:
-        ready = asyncio.run(_prepare(replace(endpoint, base_url=address)))
+        ready = resolve(replace(endpoint, base_url=address))
         # A checkpoint is known by its folder, not by the address that it happens to get.
         named = ready.settings() if is_address else {**ready.settings(), "model": target}
         settings = {**named, "benchmarks": {one.name: _identity(one, options) for one in benchmarks}}
@@ -105,15 +108,6 @@ def _checkpoint(target: str) -> Path:
     if not path.is_dir():
         raise UserError(f"{target}: neither a model's folder nor an address that starts with http:// or https://")
     return path
-
-
-async def _prepare(endpoint: EvalEndpoint) -> EvalEndpoint:
-    async with open_client(endpoint, "eval") as client:
-        model = endpoint.model or await find_model(client)
-        interface = endpoint.interface
-        if interface == "auto":
-            interface = await find_interface(client, model)
-    return replace(endpoint, model=model, interface=interface)
 
 
 def _load(options: Options, template: str) -> list[Benchmark]:
