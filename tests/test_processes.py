@@ -1,4 +1,4 @@
-"""A run's processes are found whatever became of their parents, and nobody else's are touched."""
+"""A run's processes are found, also without their parents; nobody else's are touched."""
 
 import os
 import signal
@@ -9,16 +9,12 @@ import time
 import psutil
 import pytest
 
-from tooln1.processes import (
-    child_environment,
-    find_left_over_processes,
-    stop_left_over_processes,
-)
+from tooln1.processes import child_environment, find_left_over_processes, stop_left_over_processes
 
 
 @pytest.fixture
 def start():
-    """Starts a command as a run's driver would, by default a sleep; with a folder, marked as that run's."""
+    """Starts a command as a run's driver would; with a folder, it carries that run's mark."""
     started = []
 
     def run(folder=None, command=("sleep", "60"), **options):
@@ -53,28 +49,25 @@ def test_only_the_runs_own_processes_are_found_and_stopped(start, tmp_path, monk
     assert pids(tmp_path / "run") == {process.pid for process in mine}
     monkeypatch.chdir(tmp_path)
     assert {process.pid for process in stop_left_over_processes("run")} == {process.pid for process in mine}
-    # Their exit statuses are still there for whoever started them.
-    assert [process.wait(5) for process in mine] == [-signal.SIGTERM] * 3
+    # The parent can still read their exit statuses.
+    assert [process.wait(5) for process in mine] == [-signal.SIGKILL] * 3
     assert [process.poll() for process in others] == [None, None]
     assert stop_left_over_processes("run") == []
 
 
-def test_processes_outliving_their_parent_are_found(start, tmp_path):
-    parent = start(tmp_path, ["sh", "-c", "setsid sleep 60 & echo $!; wait"], stdout=subprocess.PIPE)
+@pytest.mark.parametrize(
+    "command, parent_ends",
+    [("setsid sleep 60 & echo $!; wait", True), ("env -i sleep 60 & echo $!; wait", False)],
+    ids=["that lost its parent", "that cleared its environment"],
+)
+def test_a_process_is_found(command, parent_ends, start, tmp_path):
+    parent = start(tmp_path, ["sh", "-c", command], stdout=subprocess.PIPE)
     child = int(parent.stdout.readline())
     wait_for(lambda: psutil.Process(child).name() == "sleep")
-    parent.kill()
-    parent.wait()
-    assert pids(tmp_path) == {child}
-    stop_left_over_processes(tmp_path)
-    assert pids(tmp_path) == set()
-
-
-def test_a_child_that_cleared_its_environment_is_found_through_its_parent(start, tmp_path):
-    parent = start(tmp_path, ["sh", "-c", "env -i sleep 60 & echo $!; wait"], stdout=subprocess.PIPE)
-    child = int(parent.stdout.readline())
-    wait_for(lambda: psutil.Process(child).name() == "sleep")
-    assert pids(tmp_path) == {parent.pid, child}
+    if parent_ends:
+        parent.kill()
+        parent.wait()
+    assert pids(tmp_path) == ({child} if parent_ends else {parent.pid, child})
     stop_left_over_processes(tmp_path)
     assert pids(tmp_path) == set()
 
@@ -88,20 +81,38 @@ def test_a_process_that_renames_itself_is_found(start, tmp_path):
     assert pids(tmp_path) == {worker.pid}
 
 
-def test_processes_that_ignore_the_request_are_killed(start, tmp_path):
+@pytest.mark.parametrize("patience", [0, 0.3])
+def test_processes_that_ignore_sigterm_are_killed_after_the_patience(patience, start, tmp_path):
+    # Like the pools that verl's data loading forks: a killed driver leaves them behind, and they ignore SIGTERM.
     stubborn = start(tmp_path, ["sh", "-c", "trap '' TERM; echo; exec sleep 60"], stdout=subprocess.PIPE)
     stubborn.stdout.readline()
     began = time.monotonic()
-    stop_left_over_processes(tmp_path, patience=0.3)
-    assert 0.3 <= time.monotonic() - began < 5
+    stop_left_over_processes(tmp_path, patience)
+    assert patience <= time.monotonic() - began < patience + 1
     assert stubborn.wait(5) == -signal.SIGKILL
+
+
+def test_patience_lets_a_process_end_itself(start, tmp_path):
+    process = start(tmp_path, ["sh", "-c", "trap 'exit 7' TERM; echo; sleep 60 & wait"], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    stop_left_over_processes(tmp_path, patience=5)
+    assert process.wait(5) == 7
 
 
 def test_processes_that_start_while_the_others_end_are_stopped_too(start, tmp_path):
     command = "trap 'sleep 61 & exit' TERM; echo; while :; do sleep 0.05; done"
     start(tmp_path, ["sh", "-c", command], stdout=subprocess.PIPE).stdout.readline()
-    assert len(stop_left_over_processes(tmp_path)) >= 2
+    assert len(stop_left_over_processes(tmp_path, patience=0.3)) >= 2
     assert pids(tmp_path) == set()
+
+
+def test_a_child_is_killed_with_its_parent(tmp_path):
+    code = (
+        "import os, sys; from tooln1.processes import start_child; "
+        "print(start_child(['sleep', '60'], sys.stderr, os.environ).pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    wait_for(lambda: not psutil.pid_exists(int(done.stdout)))
 
 
 def test_the_caller_and_its_ancestors_are_spared(start, tmp_path):

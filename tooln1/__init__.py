@@ -1,3 +1,3 @@
 """tooln1: rule-based reinforcement learning of tool-calling language models, as a plugin over verl."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

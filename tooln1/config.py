@@ -23,7 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tooln1.errors import UserError
 
-CONFIGS = Path(__file__).resolve().parents[1] / "recipe" / "tool_n1" / "config"
+# The checkout's recipe, or the copy that setup.py puts into the package.
+_CHECKOUT = Path(__file__).resolve().parents[1] / "recipe" / "tool_n1" / "config"
+CONFIGS = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).with_name("recipe_config")
 # By path: asking Hydra for the package would import it, and torch.
 VERL_CONFIGS = Path(next(iter(find_spec("verl").submodule_search_locations))) / "trainer" / "config"
 
@@ -78,8 +80,6 @@ def locate(config: str) -> tuple[Path, str]:
         if not path.is_file():
             raise UserError(f"{config}: no such file; expected a YAML file or one of: {', '.join(recipes())}")
         return path.resolve().parent, path.stem
-    if not CONFIGS.is_dir():
-        raise UserError(f"{CONFIGS}: no such folder; install tooln1 from a checkout (pip install -e .), or give a path")
     if config not in recipes():
         close = difflib.get_close_matches(config, recipes(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""

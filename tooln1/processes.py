@@ -1,7 +1,7 @@
-"""The processes of a run: children that never outlive their parent, and finding what a killed run left behind (Linux).
+"""The processes of a run: children that die with their parent, and what a killed run left behind (Linux).
 
-A run's processes are known by a variable in their environment. The variable outlasts parentage and process groups: Ray
-starts its workers in sessions of their own, and a process whose parent was killed becomes init's.
+A variable in the environment marks a run's processes. The mark survives where parentage and process groups do not: Ray
+starts its workers in new sessions, and a process whose parent was killed becomes a child of init.
 """
 
 import ctypes
@@ -19,10 +19,11 @@ from tooln1.errors import UserError
 
 RUN_DIR_VARIABLE = "TOOLN1_RUN_DIR"
 _PR_SET_PDEATHSIG = 1
+_KILL_SECONDS = 5.0
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when ``parent``, its parent's process id, ends, however it ends."""
+    """Have the kernel kill this process when its parent, whose process id is ``parent``, ends for any reason."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the call
         os.kill(os.getpid(), signal.SIGKILL)
@@ -31,8 +32,8 @@ def die_with(parent: int) -> None:
 def start_child(command: Sequence[str], output: IO[bytes], environment: Mapping[str, str]) -> subprocess.Popen:
     """Start ``command`` with both its streams in ``output``; it is killed when this process ends.
 
-    It leads a process group of its own: what is sent to the whole group of its parent, by Ctrl-C or a batch system, is
-    the parent's to handle, and its own processes can be stopped with it.
+    The child leads a new process group. Ctrl-C and batch systems signal the parent's group: the parent decides what
+    happens to its child.
     """
     parent = os.getpid()
     return subprocess.Popen(
@@ -46,16 +47,16 @@ def start_child(command: Sequence[str], output: IO[bytes], environment: Mapping[
 
 
 def child_environment(run_dir: str | Path) -> dict[str, str]:
-    """What a driver adds to the environment of its children, so that the functions below find them and theirs."""
-    # Ray and vLLM rename their processes, which overwrites the environment that others see unless SPT_NOENV is set.
+    """Return the variables by which the functions below find a driver's children and their descendants."""
+    # Ray and vLLM rename their processes, which overwrites the visible environment unless SPT_NOENV is set.
     return {RUN_DIR_VARIABLE: str(Path(run_dir).resolve()), "SPT_NOENV": "1"}
 
 
 def find_left_over_processes(run_dir: str | Path) -> list[psutil.Process]:
-    """The live processes of a run: those marked by child_environment and all their descendants.
+    """Return the live processes of a run: those that child_environment marks, and their descendants.
 
-    The calling process and its ancestors are never among them. Whether the run is still wanted is the caller's to
-    know: hold the RunLock of the folder.
+    The calling process and its ancestors are never among them. Hold the folder's RunLock: this function cannot tell a
+    dead driver's processes from those of a live one.
     """
     this = psutil.Process()
     spared = {this.pid, *(parent.pid for parent in this.parents())}
@@ -64,37 +65,39 @@ def find_left_over_processes(run_dir: str | Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         if process.pid not in spared and _runs(process):
             (marked if _has_mark(process, mark) else others).append(process)
-    # A process that cleared its environment is still the child of one that did not.
+    # A process that cleared its environment is still the child of a marked one.
     found = {process.pid: process for process in marked}
     while descendants := [process for process in others if process.pid not in found and _parent(process) in found]:
         found.update((process.pid, process) for process in descendants)
     return list(found.values())
 
 
-def stop_left_over_processes(run_dir: str | Path, patience: float = 5.0) -> list[psutil.Process]:
-    """Stop what find_left_over_processes finds, and return it: SIGTERM to all, ``patience`` seconds, then SIGKILL.
+def stop_left_over_processes(run_dir: str | Path, patience: float = 0.0) -> list[psutil.Process]:
+    """Stop the processes that find_left_over_processes finds, and return them.
+
+    Args:
+        patience: how many seconds SIGTERM gives them before SIGKILL. With 0 they are killed at once: what a dead driver
+            left behind has nothing to save.
 
     Raises:
-        UserError: naming the processes that outlive even that.
+        UserError: naming the processes that survive SIGKILL.
     """
-    stopped = found = find_left_over_processes(run_dir)
-    for process in found:
-        _signal(process, "terminate")
-    deadline = time.monotonic() + patience
-    while found and time.monotonic() < deadline:
-        time.sleep(0.05)
-        found = [process for process in found if _runs(process)]
-    # Looking again finds what was started meanwhile: Ray replaces workers that end.
-    deadline = time.monotonic() + max(patience, 1.0)
-    while found := find_left_over_processes(run_dir) + [process for process in found if _runs(process)]:
-        if time.monotonic() > deadline:
-            names = ", ".join(sorted({str(process.pid) for process in found}))
+    stopped = {}
+    killing_from = time.monotonic() + patience
+    while found := find_left_over_processes(run_dir):
+        now = time.monotonic()
+        if now > killing_from + _KILL_SECONDS:
+            names = ", ".join(str(process.pid) for process in found)
             raise UserError(f"{run_dir}: processes of an earlier run cannot be stopped: {names}; end them by hand")
         for process in found:
-            _signal(process, "kill")
-        stopped = stopped + [process for process in found if process not in stopped]
+            # A process may start while the others end: Ray replaces its workers.
+            if now >= killing_from:
+                _signal(process, signal.SIGKILL)
+            elif process.pid not in stopped:
+                _signal(process, signal.SIGTERM)
+            stopped[process.pid] = process
         time.sleep(0.05)
-    return stopped
+    return list(stopped.values())
 
 
 def _has_mark(process: psutil.Process, mark: str) -> bool:
@@ -112,15 +115,15 @@ def _parent(process: psutil.Process) -> int | None:
 
 
 def _runs(process: psutil.Process) -> bool:
-    # Not wait(): that would take the exit status of a child from whoever started it.
+    # Not wait(): it would take a child's exit status from the code that started the child.
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
 
-def _signal(process: psutil.Process, name: str) -> None:
+def _signal(process: psutil.Process, number: int) -> None:
     try:
-        getattr(process, name)()
+        process.send_signal(number)
     except psutil.Error:
         pass

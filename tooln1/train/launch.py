@@ -95,7 +95,7 @@ def _attempt(settings: Settings, made_of: dict[str, Any], step: int | None) -> i
         outcome = "stopped"
         raise
     finally:
-        stop_left_over_processes(folder)
+        stop_left_over_processes(folder, patience=5)
         _rotate_sft(settings)
         record.end(folder, outcome, step=checkpoints.tracked_step(settings.checkpoints))
     make_own_report(settings.folder)
