@@ -24,7 +24,7 @@ for version in "${versions[@]}"; do
     esac
     use "$model" about-21k llama_grpo
     RUN_DIR="$RUN_DIR/$version"
-    exec tooln1 train tool_n1_grpo trainer.experiment_name="llama${version}_grpo" context=8k "$@"
+    launch tool_n1_grpo trainer.experiment_name="llama${version}_grpo" context=8k "$@"
   ) &
   finish $!
   # A dry run shows the first.

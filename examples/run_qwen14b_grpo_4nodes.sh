@@ -13,4 +13,4 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 use Qwen/Qwen2.5-14B-Instruct about-21k qwen14b_grpo_4nodes
-exec tooln1 train tool_n1_grpo trainer.experiment_name=qwen14b_grpo_4nodes platform=4x8x80gb "$@"
+launch tool_n1_grpo trainer.experiment_name=qwen14b_grpo_4nodes platform=4x8x80gb "$@"

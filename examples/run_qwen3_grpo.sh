@@ -13,5 +13,5 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 use Qwen/Qwen3-8B about-21k qwen3_grpo
-exec tooln1 train tool_n1_grpo trainer.experiment_name=qwen3_grpo \
+launch tool_n1_grpo trainer.experiment_name=qwen3_grpo \
   +data.apply_chat_template_kwargs.enable_thinking=true "$@"

@@ -13,4 +13,4 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 use Qwen/Qwen2.5-7B-Instruct about-21k qwen7b_grpo
-exec tooln1 train tool_n1_grpo trainer.experiment_name=qwen7b_grpo "$@"
+launch tool_n1_grpo trainer.experiment_name=qwen7b_grpo "$@"

@@ -13,5 +13,5 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 use Qwen/Qwen2.5-7B-Instruct about-21k qwen7b_lora_1gpu
-exec tooln1 train tool_n1_grpo trainer.experiment_name=qwen7b_lora_1gpu \
+launch tool_n1_grpo trainer.experiment_name=qwen7b_lora_1gpu \
   lora=rank32 offload=actor platform=1x80gb "$@"

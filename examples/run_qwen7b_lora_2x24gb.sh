@@ -15,5 +15,5 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 use Qwen/Qwen2.5-7B-Instruct about-21k qwen7b_lora_2x24gb
-exec tooln1 train tool_n1_grpo trainer.experiment_name=qwen7b_lora_2x24gb \
+launch tool_n1_grpo trainer.experiment_name=qwen7b_lora_2x24gb \
   strategy=fsdp2 lora=rank32 offload=actor platform=2x24gb "$@"

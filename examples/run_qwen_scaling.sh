@@ -19,7 +19,7 @@ for size in "${sizes[@]}"; do
     RUN_DIR="$RUN_DIR/$size"
     differs=()
     [[ "$size" != 14B ]] || differs=(offload=actor)
-    exec tooln1 train tool_n1_grpo trainer.experiment_name="qwen_scaling_$size" "${differs[@]}" "$@"
+    launch tool_n1_grpo trainer.experiment_name="qwen_scaling_$size" "${differs[@]}" "$@"
   ) &
   finish $!
   # A dry run shows the first.

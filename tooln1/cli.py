@@ -8,11 +8,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tooln1 import __version__
 from tooln1.arguments import Parser, add_endpoint_arguments, not_negative, positive
 from tooln1.errors import EXIT_FAILURE, UserError, run_command
 from tooln1.files import show
+
+if TYPE_CHECKING:
+    from tooln1.settings import Settings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,7 +26,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_validate, _doctor, _train, _report, _score, _export, _serve, _eval, _compare):
         add(commands)
-    arguments = parser.parse_args(argv)
+    arguments, further = parser.parse_known_args(argv)
+    # argparse takes all positionals of one place only; settings may also follow options.
+    if any(text.startswith("-") for text in further) or (further and not hasattr(arguments, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
+    if further:
+        arguments.overrides += further
     run_command(lambda: arguments.run(arguments))
 
 
@@ -39,6 +48,34 @@ def _validate(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=command)
 
 
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `tooln1 train` and `tooln1 doctor` share: everything that defines a run."""
+    parser.add_argument("config", help="a configuration of the recipe, such as tool_n1_grpo, or a YAML file")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings of verl, such as trainer.save_freq=5"
+    )
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="the run folder (default: runs/CONFIG)")
+    parser.add_argument("--model", metavar="MODEL", help="a model's folder, or its name on the Hugging Face hub")
+    parser.add_argument("--train-file", metavar="PARQUET", help="the rows to train on")
+    parser.add_argument(
+        "--val-file", metavar="PARQUET", help="the rows to validate on (default: test.parquet beside the training file)"
+    )
+
+
+def _settings(arguments: argparse.Namespace, **more: bool) -> "Settings":
+    from tooln1.settings import Settings
+
+    return Settings(
+        config=arguments.config,
+        overrides=tuple(arguments.overrides),
+        run_dir=arguments.run_dir,
+        model=arguments.model,
+        train_file=arguments.train_file,
+        val_file=arguments.val_file,
+        **more,
+    )
+
+
 def _doctor(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "doctor",
@@ -46,45 +83,46 @@ def _doctor(commands: argparse._SubParsersAction) -> None:
         description="Checks a run before it starts: settings, versions, GPUs, data, reward, disk, and the memory that "
         "each phase of a step needs. Every finding is one line; the exit code is 2 if one of them is a fault.",
     )
-    parser.add_argument(
-        "recipe", nargs="?", default="tool_n1_grpo", help="a recipe's name or a YAML file (default: %(default)s)"
-    )
-    parser.add_argument("overrides", nargs="*", help="settings as Hydra takes them: key=value")
-    parser.add_argument("--gpus", type=int, help="plan for a machine with so many GPUs a node instead of this one")
+    _add_run_arguments(parser)
+    parser.add_argument("--gpus", type=positive, help="plan for a machine with so many GPUs a node instead of this one")
     parser.add_argument("--gpu-memory", type=float, metavar="GIB", help="of each of them (default: 80)")
 
     def command(arguments: argparse.Namespace) -> int:
         from tooln1.doctor.main import doctor
 
-        recipe, overrides = arguments.recipe, arguments.overrides
-        if "=" in recipe:  # overrides alone, for the default recipe
-            recipe, overrides = "tool_n1_grpo", [recipe, *overrides]
-        return doctor(recipe, overrides, gpus=arguments.gpus, gpu_memory=arguments.gpu_memory)
+        settings = _settings(arguments)
+        return doctor(settings, gpus=arguments.gpus, gpu_memory=arguments.gpu_memory)
 
     parser.set_defaults(run=command)
 
 
 def _train(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("train", help="train: resumed, recorded, stopped by SIGTERM with a checkpoint")
-    parser.add_argument("config", help="a configuration of the recipe, such as tool_n1_grpo, or a YAML file")
-    parser.add_argument("overrides", nargs="*", help="settings of verl's, such as trainer.save_freq=5")
+    parser = commands.add_parser(
+        "train",
+        help="train: resumed, recorded, stopped by SIGTERM with a checkpoint",
+        epilog="Exit codes: 0 finished, 75 stopped by SIGTERM with a checkpoint, 2 mistake in the input, 1 failure.",
+    )
+    _add_run_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
+    parser.add_argument("--check-only", action="store_true", help="run the quick checks of a run and stop")
+    parser.add_argument(
+        "--verify-checkpoint", action="store_true", help="read all of the checkpoint before resuming from it"
+    )
 
     def command(arguments: argparse.Namespace) -> int:
-        from tooln1.train.launch import dry_run, train
-        from tooln1.train.process import StageError
-        from tooln1.train.settings import settings_from_environment
+        from tooln1.report import make_own_report
+        from tooln1.train.launch import check, dry_run, train
 
-        settings = settings_from_environment(arguments.config, arguments.overrides)
-        if settings.is_dry_run:
+        settings = _settings(arguments, verify_checkpoint=arguments.verify_checkpoint)
+        if arguments.dry_run:
             print(dry_run(settings), end="")
             return 0
-        try:
-            return train(settings)
-        except StageError as error:
-            print(f"{error}\nThe same command resumes from the last checkpoint.", file=sys.stderr)
-            return EXIT_FAILURE
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("stopped; the same command resumes from the last checkpoint") from None
+        if arguments.check_only:
+            check(settings)
+            return 0
+        code = train(settings)
+        make_own_report(settings.folder.path)
+        return code
 
     parser.set_defaults(run=command)
 
@@ -94,6 +132,8 @@ def _report(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a file logger's .jsonl")
     parser.add_argument("-o", "--output", type=Path, help="the page (default: report.html in the first run's folder)")
     parser.add_argument("--text", action="store_true", help="print the summary as plain text and write no page")
+    parser.add_argument("--summary", action="store_true", help="also write summary.json and print the closing table")
+    parser.add_argument("--wall-seconds", type=float, metavar="S", help="with --summary: the time of the whole run")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="also write every chart as PNG and SVG")
     parser.add_argument("--watch", action="store_true", help="make the page again and again; Ctrl-C ends it")
     parser.add_argument(
@@ -144,19 +184,13 @@ def _export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the model's folder, which must not exist yet")
     parser.add_argument("--push", metavar="NAME", help="upload it to the Hugging Face hub as NAME, privately")
 
-    def command(arguments: argparse.Namespace) -> int:
+    def command(arguments: argparse.Namespace) -> None:
         from tooln1.export.export import export
         from tooln1.export.push import push
-        from tooln1.train.process import StageError
 
-        try:
-            print(export(arguments.run_dir, arguments.step, arguments.output, arguments.push))
-        except StageError as error:
-            print(error, file=sys.stderr)
-            return EXIT_FAILURE
+        print(export(arguments.run_dir, arguments.step, arguments.output, arguments.push))
         if arguments.push:
             print(push(arguments.output, arguments.push))
-        return 0
 
     parser.set_defaults(run=command)
 

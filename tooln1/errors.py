@@ -19,6 +19,10 @@ class UserError(Exception):
         super().__init__(" ".join(str(message).split()))
 
 
+class ProcessError(Exception):
+    """Raised when a process that a command started fails. The message ends with the last lines of its log."""
+
+
 def run_command(command: Callable[[], int | None]) -> None:
     """Run a command and exit with the code it returns; a UserError or Ctrl-C is one line on stderr."""
     # A shell that starts a command in its background makes it ignore Ctrl-C.
@@ -29,6 +33,9 @@ def run_command(command: Callable[[], int | None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = EXIT_USER_ERROR
+    except ProcessError as error:
+        print(error, file=sys.stderr)
+        code = EXIT_FAILURE
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
         code = EXIT_INTERRUPTED

@@ -4,7 +4,7 @@ RUN_DIR/
   config.yaml     the resolved configuration          run.json      what ran, with which versions, when, how it ended
   metrics.jsonl   verl's metrics of all attempts      metrics/      the same, one file for each attempt
   rollouts/  validation/   <step>.jsonl of verl       checkpoints/  verl's global_step_<N>, and best/
-  logs/  report.html  eval/*/summary.json  hydra/  tensorboard/  wandb/
+  logs/  report.html  summary.json  eval/*/summary.json  hydra/  tensorboard/  wandb/
 
 `RunFolder` names these places. `find_run` also reads folders that verl's own entry points wrote: it knows verl's file
 logger (``*.jsonl`` of {"step", "data"}), tensorboard events, the dumps of ``trainer.rollout_data_dir`` and
@@ -52,6 +52,7 @@ class RunFolder:
         self.evaluations = self.path / "eval"
         self.log = self.path / "logs" / "train.log"
         self.report = self.path / "report.html"
+        self.summary = self.path / "summary.json"
         self.hydra = self.path / "hydra"
 
     def read_record(self) -> dict[str, Any]:

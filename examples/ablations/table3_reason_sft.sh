@@ -13,4 +13,4 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"
 
 use Qwen/Qwen2.5-7B-Instruct sft-reason table3_reason_sft
-exec tooln1 train tool_n1_sft trainer.experiment_name=table3_reason_sft trainer.total_epochs=3 "$@"
+launch tool_n1_sft trainer.experiment_name=table3_reason_sft trainer.total_epochs=3 "$@"

@@ -11,4 +11,4 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"
 
 use Qwen/Qwen2.5-7B-Instruct single-turn-5518 table3_rl
-exec tooln1 train tool_n1_grpo trainer.experiment_name=table3_rl "$@"
+launch tool_n1_grpo trainer.experiment_name=table3_rl "$@"

@@ -18,8 +18,8 @@ conversations="${SFT_TRAIN_FILE:-$root/data/sft-reason-half/train.parquet}"
 need sft-reason-half "$conversations"
 
 RUN_DIR="$RUN_DIR/sft" TRAIN_FILE="$conversations" VAL_FILE='' \
-  tooln1 train tool_n1_sft trainer.experiment_name=table3_sft_half trainer.total_epochs=3 &
+  launch tool_n1_sft trainer.experiment_name=table3_sft_half trainer.total_epochs=3 &
 finish $!
 MODEL_PATH="$(sft_model "$RUN_DIR/sft")"
 RUN_DIR="$RUN_DIR/rl"
-exec tooln1 train tool_n1_grpo trainer.experiment_name=table3_sft_then_rl "$@"
+launch tool_n1_grpo trainer.experiment_name=table3_sft_then_rl "$@"

@@ -17,7 +17,7 @@ for variant in "${variants[@]}"; do
   (
     use Qwen/Qwen2.5-7B-Instruct about-21k table4
     RUN_DIR="$RUN_DIR/$variant"
-    exec tooln1 train tool_n1_grpo trainer.experiment_name="table4_$variant" \
+    launch tool_n1_grpo trainer.experiment_name="table4_$variant" \
       ++reward.custom_reward_function.reward_kwargs.variant="$variant" "$@"
   ) &
   finish $!

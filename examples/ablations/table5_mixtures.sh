@@ -17,7 +17,7 @@ for mixture in "${mixtures[@]}"; do
   (
     use Qwen/Qwen2.5-7B-Instruct "$mixture" table5
     RUN_DIR="$RUN_DIR/$mixture"
-    exec tooln1 train tool_n1_grpo trainer.experiment_name="table5_$mixture" "$@"
+    launch tool_n1_grpo trainer.experiment_name="table5_$mixture" "$@"
   ) &
   finish $!
   # A dry run shows the first.

@@ -18,7 +18,7 @@ from example_scripts import EXAMPLES, ROOT, SHELL, TRAINING
 from omegaconf import OmegaConf
 
 from tooln1.config import validate
-from tooln1.train.settings import Settings
+from tooln1.settings import Settings
 
 # DESIGN.md's settings of the paper that no machine, model or variant may change.
 PAPER = {

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from tooln1.errors import UserError
+from tooln1.run_folder import checkpoint_steps
 from tooln1.train import checkpoints
 
 MODEL = "actor/model_world_size_2_rank_1.pt"
@@ -206,8 +207,8 @@ def test_the_best_outlives_the_rotation(tmp_path, save):
         save(tmp_path, step, value=step)
         checkpoints.keep_best(tmp_path, step, accuracy)
         checkpoints.prune(tmp_path, 1, step)
-    assert checkpoints.steps(tmp_path) == [40]
-    assert checkpoints.steps(tmp_path / "best") == [20]
+    assert checkpoint_steps(tmp_path) == [40]
+    assert checkpoint_steps(tmp_path / "best") == [20]
     assert json.loads((tmp_path / "best.json").read_text()) == {"step": 20, "accuracy": 0.7}
     kept = tmp_path / "best" / "global_step_20"
     assert checkpoints.find_fault(kept, full=True) is None
@@ -260,7 +261,7 @@ def test_the_rotation_leaves_steps_that_lie_ahead_and_everything_else(tmp_path, 
         save(tmp_path, step)
     (tmp_path / "global_step_5.damaged").mkdir()
     checkpoints.prune(tmp_path, 2, newest=30)
-    assert checkpoints.steps(tmp_path) == [20, 30, 90]
+    assert checkpoint_steps(tmp_path) == [20, 30, 90]
     assert (tmp_path / "global_step_5.damaged").exists()
 
 

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from tooln1.processes import find_left_over_processes
+from tooln1.run_folder import checkpoint_folder, checkpoint_steps, tracked_step
 from tooln1.train import checkpoints, record
 from tooln1.train.metrics import REWARD, read_jsonl
 
@@ -89,16 +90,16 @@ def test_a_run_is_preempted_damaged_resumed_and_finished(train):
     assert code == os.EX_TEMPFAIL, said
     last = first.steps()[-1]
     assert 3 <= last < 40 and f"step {last} is saved" in said
-    assert checkpoints.tracked_step(first.checkpoints) == last
-    assert checkpoints.find_fault(checkpoints.folder_of(first.checkpoints, last), full=True) is None
+    assert tracked_step(first.checkpoints) == last
+    assert checkpoints.find_fault(checkpoint_folder(first.checkpoints, last), full=True) is None
     assert record.read(first.folder)["exit"] == "preempted"
     assert len(read_jsonl(first.folder / "rollouts" / f"{last}.jsonl")) == 8  # nothing of the last step is lost
 
     # The newest is damaged; the run goes on from the one before.
-    broken = checkpoints.folder_of(first.checkpoints, last)
+    broken = checkpoint_folder(first.checkpoints, last)
     shard = broken / "actor" / "model_world_size_1_rank_0.pt"
     os.truncate(shard, shard.stat().st_size - 1000)
-    before = checkpoints.steps(first.checkpoints)[-2]
+    before = checkpoint_steps(first.checkpoints)[-2]
     second = train(f"trainer.total_training_steps={last + 1}")
     code, said = second.end()
     assert code == 0, said
@@ -106,11 +107,11 @@ def test_a_run_is_preempted_damaged_resumed_and_finished(train):
     assert str(broken) in line and shard.name in line and f"{broken.name}.damaged" in line
     assert f"going on from step {before}" in said
     assert second.steps() == list(range(1, last + 2))
-    assert checkpoints.steps(second.checkpoints)[-1] == last + 1
+    assert checkpoint_steps(second.checkpoints)[-1] == last + 1
     told = record.read(second.folder)
     assert (told["exit"], told["resumed_from"], told["attempts"][0]["exit"]) == ("finished", before, "preempted")
     best = checkpoints.read_best(second.checkpoints)
-    assert checkpoints.find_fault(checkpoints.folder_of(second.checkpoints / "best", best["step"]), full=True) is None
+    assert checkpoints.find_fault(checkpoint_folder(second.checkpoints / "best", best["step"]), full=True) is None
     assert json.loads((second.checkpoints / "best.json").read_text()) == best
     assert (second.folder / "config.yaml").exists() and (second.folder / "report.html").exists()
 

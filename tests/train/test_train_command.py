@@ -11,8 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from tooln1.cli import main
+from tooln1.settings import Settings
 from tooln1.train import launch, record
-from tooln1.train.settings import Settings
 
 SWITCHES = ("MODEL_PATH", "TRAIN_FILE", "VAL_FILE", "RUN_DIR", "ENGINE", "PAPER", "PLATFORM", "LOGGERS", "DRY_RUN")
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from tooln1.config import compose
+from tooln1.run_folder import checkpoint_steps, tracked_step
+from tooln1.settings import LONG_RUN
 from tooln1.train import checkpoints
-from tooln1.train.settings import LONG_RUN
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +101,8 @@ def rehearse(verl, recipe, tmp_path, monkeypatch):
 
 def test_a_run_that_nobody_stops_goes_to_its_end(rehearse, tmp_path):
     assert rehearse().trained == [1, 2, 3, 4, 5, 6]
-    assert checkpoints.tracked_step(tmp_path) == 6
-    assert checkpoints.steps(tmp_path) == [4, 6]
+    assert tracked_step(tmp_path) == 6
+    assert checkpoint_steps(tmp_path) == [4, 6]
     assert not (tmp_path / "stopped").exists()
 
 
@@ -117,7 +118,7 @@ def test_a_run_that_nobody_stops_goes_to_its_end(rehearse, tmp_path):
 def test_the_running_step_is_finished_and_saved(stop_at, trained, saved, rehearse, tmp_path):
     trainer = rehearse(at={stop_at: (tmp_path / "stop").touch})
     assert trainer.trained == trained
-    assert checkpoints.tracked_step(tmp_path) == saved
+    assert tracked_step(tmp_path) == saved
     assert checkpoints.find_fault(tmp_path / f"global_step_{saved}") is None
     # A run that was at its end anyway is finished, not stopped.
     assert (tmp_path / "stopped").exists() == (stop_at != 6)
@@ -125,19 +126,19 @@ def test_the_running_step_is_finished_and_saved(stop_at, trained, saved, rehears
 
 def test_a_run_that_saves_nothing_is_saved_when_it_is_stopped(rehearse, tmp_path):
     rehearse(save_freq=-1, test_freq=-1, at={2: (tmp_path / "stop").touch})
-    assert checkpoints.steps(tmp_path) == [2]
+    assert checkpoint_steps(tmp_path) == [2]
 
 
 def test_who_asks_before_the_first_step_gets_none(rehearse, tmp_path):
     (tmp_path / "stop").touch()
     assert rehearse().trained == []
-    assert (tmp_path / "stopped").exists() and checkpoints.steps(tmp_path) == []
+    assert (tmp_path / "stopped").exists() and checkpoint_steps(tmp_path) == []
 
 
 def test_the_best_is_what_validation_says(rehearse, tmp_path):
     rehearse(total=8, accuracies={2: 0.3, 4: 0.7, 6: 0.7, 8: 0.6}, keep=1)
     assert checkpoints.read_best(tmp_path) == {"step": 4, "accuracy": 0.7}
-    assert checkpoints.steps(tmp_path) == [8] and checkpoints.steps(tmp_path / "best") == [4]
+    assert checkpoint_steps(tmp_path) == [8] and checkpoint_steps(tmp_path / "best") == [4]
     assert checkpoints.find_fault(tmp_path / "best" / "global_step_4", full=True) is None
 
 
@@ -150,7 +151,7 @@ def test_every_checkpoint_has_a_manifest_and_those_of_earlier_attempts_rotate(re
     rehearse(total=4, keep=2)
     trainer = rehearse(total=8, keep=2, start=4)
     assert trainer.trained == [5, 6, 7, 8]
-    assert checkpoints.steps(tmp_path) == [6, 8]
+    assert checkpoint_steps(tmp_path) == [6, 8]
     assert all((tmp_path / f"global_step_{step}" / "manifest.json").exists() for step in (6, 8))
 
 

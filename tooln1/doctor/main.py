@@ -5,15 +5,16 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from tooln1.doctor.findings import Findings
+from tooln1.settings import Settings
 
 _DEFAULT_MEMORY = 80.0
 _DEFAULT_GPUS = 8
 
 
-def doctor(recipe: str, overrides: Sequence[str], *, gpus: int | None = None, gpu_memory: float | None = None) -> int:
+def doctor(settings: Settings, *, gpus: int | None = None, gpu_memory: float | None = None) -> int:
     """Examine a run, print the findings and the estimates, and return the exit code: 2 for a fault, else 0.
 
     Args:
@@ -32,7 +33,7 @@ def doctor(recipe: str, overrides: Sequence[str], *, gpus: int | None = None, gp
             machine = planned_machine(
                 _DEFAULT_GPUS if gpus is None else gpus, _DEFAULT_MEMORY if gpu_memory is None else gpu_memory
             )
-        examination = examine(recipe, overrides, machine)
+        examination = examine(settings.config, settings.all_overrides, machine)
     for item in examination.findings.items:
         print(item)
     for table in tables(examination):

@@ -12,6 +12,7 @@ from tooln1.export.check import check_model_folder
 from tooln1.export.merge import merge, note_template
 from tooln1.export.sources import RunSources
 from tooln1.files import writing
+from tooln1.run_folder import checkpoint_folder, checkpoint_steps, tracked_step
 from tooln1.train import checkpoints
 
 
@@ -43,23 +44,23 @@ def export(run_dir: Path, step: str, output: Path, name: str | None = None) -> P
 
 def find_checkpoint(folder: Path, step: str) -> Path:
     """The checkpoint that ``step`` names, in the rotation or in best/. Raises UserError."""
-    best, number = checkpoints.read_best(folder), checkpoints.tracked_step(folder)
+    best, number = checkpoints.read_best(folder), tracked_step(folder)
     if step == "best" and best:
         # Not the step's folder in the rotation, which a later attempt may have trained anew.
-        return checkpoints.folder_of(folder / checkpoints.BEST, best["step"])
+        return checkpoint_folder(folder / checkpoints.BEST, best["step"])
     if step not in ("best", "last"):
         if not step.isascii() or not step.isdigit():
             raise UserError(f"--step {step}: expected a number, best or last")
         number = int(step)
     for place in (folder, folder / checkpoints.BEST):
-        if number is not None and checkpoints.folder_of(place, number).is_dir():
-            return checkpoints.folder_of(place, number)
-    there = ", ".join(map(str, checkpoints.steps(folder))) or "none"
+        if number is not None and checkpoint_folder(place, number).is_dir():
+            return checkpoint_folder(place, number)
+    there = ", ".join(map(str, checkpoint_steps(folder))) or "none"
     raise UserError(f"{folder}: no checkpoint {step}; the steps with one are: {there}")
 
 
 def _list(sources: RunSources) -> str:
-    return ", ".join(map(str, checkpoints.steps(sources.checkpoints)))
+    return ", ".join(map(str, checkpoint_steps(sources.checkpoints)))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from tooln1.data.prepared import template_of
 from tooln1.files import write_text
 from tooln1.prompt import MODEL_TEMPLATE
-from tooln1.train.process import run_stage
+from tooln1.train.stage import run_stage
 
 _ADAPTER = "lora_adapter"  # where verl's merger puts what a LoRA run has trained
 

@@ -1,6 +1,7 @@
 """What a run folder tells about its model: settings, data, curves, evaluations."""
 
 import json
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig, OmegaConf
 
 from tooln1.errors import UserError
+from tooln1.files import read_jsonl
 from tooln1.report.evaluation import Evaluation, read_evaluations
-from tooln1.run_folder import Run
-from tooln1.train import checkpoints, record
-from tooln1.train.metrics import REWARD, read_jsonl, read_metrics
+from tooln1.run_folder import REWARD, Run, RunFolder
+from tooln1.train import checkpoints
+from tooln1.train.metrics import read_metrics
 
 # Where the rows of a data source come from, by the beginning of data_source.
 HUB_NAMES = {"toolcall/toolace": "Team-ACE/ToolACE", "toolcall/xlam": "Salesforce/xlam-function-calling-60k"}
@@ -55,7 +57,7 @@ class RunSources:
 
     @property
     def record(self) -> dict[str, Any]:
-        return record.read(self.folder)
+        return RunFolder(self.folder).read_record()
 
     @property
     def train_files(self) -> list[Path]:
@@ -87,8 +89,7 @@ class RunSources:
     @cached_property
     def metrics(self) -> dict[int, dict[str, Any]]:
         """verl's metrics by step."""
-        gathered = {line["step"]: line["data"] for line in read_jsonl(self.folder / "metrics.jsonl")}
-        return gathered or read_metrics(self.folder / "metrics")
+        return read_metrics(self.folder / "metrics")
 
     @property
     def rewards(self) -> dict[int, float]:
@@ -100,7 +101,7 @@ class RunSources:
         """The validation accuracy over all rows by step, from verl's dumps."""
         found = {}
         for path in (self.folder / "validation").glob("*.jsonl"):
-            right = [line["acc"] for line in read_jsonl(path) if line.get("acc") is not None]
+            right = [line["acc"] for line in (one.value for one in read_jsonl(path, Counter())) if line.get("acc") is not None]
             if path.stem.isdigit() and right:
                 found[int(path.stem)] = sum(right) / len(right)
         return dict(sorted(found.items()))

@@ -26,6 +26,6 @@ def make_report(runs: Sequence[str | Path], output: str | Path) -> Path:
 def make_own_report(folder: Path) -> None:
     """Write ``report.html`` into a run's folder at its end: a run that has trained does not fail for the page."""
     try:
-        make_report([folder], folder / "report.html")
+        print(f"report          {make_report([folder], folder / 'report.html')}")
     except Exception as error:  # whatever is wrong with the page, the run is done
         print(f"no report: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)

@@ -1,14 +1,15 @@
 """What `tooln1 report` does: once, or again and again while a run goes on."""
 
 import argparse
-import sys
 import time
 from datetime import datetime
 
 from tooln1.errors import UserError
+from tooln1.files import show
 from tooln1.report.build import ReportSettings, ScanCache, load_runs
 from tooln1.report.figures import write_figures
 from tooln1.report.page import write_page
+from tooln1.report.summary import write_summary
 from tooln1.report.text import format_text
 
 
@@ -30,14 +31,15 @@ def _make(arguments: argparse.Namespace, cache: ScanCache) -> None:
     settings = ReportSettings(arguments.rollouts, arguments.seed)
     runs = load_runs(arguments.runs, settings, cache)
     if arguments.text:
-        # What a model or a path holds may not fit the terminal's encoding.
-        encoding = sys.stdout.encoding or "utf-8"
-        print(format_text(runs).encode(encoding, "backslashreplace").decode(encoding))
+        show(format_text(runs))
     else:
         first = arguments.runs[0]
         output = arguments.output or (first.parent if first.is_file() else first) / "report.html"
         write_page(runs, output, settings, arguments.every if arguments.watch else None)
         at = f"{datetime.now():%H:%M:%S} " if arguments.watch else ""
+        if arguments.summary:
+            show(write_summary(runs[0], arguments.wall_seconds))
+            return
         print(f"{at}{output}: {', '.join(f'{run.name} at step {run.facts.steps:,}' for run in runs)}", flush=True)
     if arguments.figures:
         written = write_figures(runs, arguments.figures)

@@ -21,13 +21,12 @@ from typing import Any
 
 from tooln1.errors import UserError
 from tooln1.files import write_text
+from tooln1.run_folder import TRACKER, checkpoint_folder, checkpoint_steps, tracked_step
 
-TRACKER = "latest_checkpointed_iteration.txt"
 MANIFEST = "manifest.json"
 BEST = "best"
 BEST_FILE = "best.json"
 
-_FOLDER = re.compile(r"global_step_(\d+)")
 _SHARD = re.compile(r"(\w+)_world_size_(\d+)_rank_(\d+)\.pt")
 _RECORD = b"PK\x03\x04"  # what every record of a zip archive begins with
 
@@ -38,28 +37,6 @@ class Choice:
 
     step: int | None
     notes: tuple[str, ...]
-
-
-def folder_of(checkpoints: Path, step: int) -> Path:
-    """Where verl keeps the checkpoint of a step."""
-    return checkpoints / f"global_step_{step}"
-
-
-def steps(checkpoints: Path) -> list[int]:
-    """The steps of which there is a folder, whole or not, in order."""
-    if not checkpoints.is_dir():
-        return []
-    found = (_FOLDER.fullmatch(path.name) for path in checkpoints.iterdir() if path.is_dir())
-    return sorted(int(match[1]) for match in found if match)
-
-
-def tracked_step(checkpoints: Path) -> int | None:
-    """The step that verl's tracker file names, or None if there is no such file or no number in it."""
-    try:
-        text = (checkpoints / TRACKER).read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def write_manifest(folder: Path) -> None:
@@ -97,8 +74,8 @@ def choose(checkpoints: Path, full: bool = False) -> Choice:
     tracked, notes, chosen = tracked_step(checkpoints), [], None
     if tracked is None and (checkpoints / TRACKER).exists():
         notes.append(f"{checkpoints / TRACKER}: expected the number of a step; it is written anew")
-    for step in reversed(steps(checkpoints)):
-        folder = folder_of(checkpoints, step)
+    for step in reversed(checkpoint_steps(checkpoints)):
+        folder = checkpoint_folder(checkpoints, step)
         if _is_rotated(folder) and (tracked is None or step < tracked):
             continue
         fault = find_fault(folder, full)
@@ -130,7 +107,7 @@ def read_best(checkpoints: Path) -> dict[str, Any] | None:
         step, _ = int(best["step"]), float(best["accuracy"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return best if folder_of(checkpoints / BEST, step).is_dir() else None
+    return best if checkpoint_folder(checkpoints / BEST, step).is_dir() else None
 
 
 def keep_best(checkpoints: Path, step: int, accuracy: float) -> bool:
@@ -142,19 +119,19 @@ def keep_best(checkpoints: Path, step: int, accuracy: float) -> bool:
     Returns:
         Whether it is the best now.
     """
-    best, source = read_best(checkpoints), folder_of(checkpoints, step)
+    best, source = read_best(checkpoints), checkpoint_folder(checkpoints, step)
     if not source.is_dir() or (best and accuracy <= best["accuracy"]):
         return False
-    target = folder_of(checkpoints / BEST, step)
+    target = checkpoint_folder(checkpoints / BEST, step)
     partial = target.with_name(f".{target.name}.partial")
     for leftover in (partial, target):
         shutil.rmtree(leftover, ignore_errors=True)
     shutil.copytree(source, partial, copy_function=_link)
     os.replace(partial, target)
     write_text(checkpoints / BEST_FILE, json.dumps({"step": step, "accuracy": accuracy}) + "\n")
-    for other in steps(checkpoints / BEST):
+    for other in checkpoint_steps(checkpoints / BEST):
         if other != step:
-            shutil.rmtree(folder_of(checkpoints / BEST, other))
+            shutil.rmtree(checkpoint_folder(checkpoints / BEST, other))
     return True
 
 
@@ -164,9 +141,9 @@ def prune(checkpoints: Path, keep: int, newest: int) -> None:
     verl's rotation knows only the checkpoints that its own process has saved, and leaves those of earlier attempts, and
     the folders around what it has deleted.
     """
-    done = [step for step in steps(checkpoints) if step <= newest]
+    done = [step for step in checkpoint_steps(checkpoints) if step <= newest]
     for step in done[:-keep]:
-        shutil.rmtree(folder_of(checkpoints, step))
+        shutil.rmtree(checkpoint_folder(checkpoints, step))
 
 
 def remove(folder: Path) -> None:
@@ -272,7 +249,7 @@ def _nothing_left(checkpoints: Path) -> str:
     best = read_best(checkpoints)
     way = (
         f"go on from the best one with trainer.resume_mode=resume_path "
-        f"trainer.resume_from_path={folder_of(checkpoints / BEST, best['step'])}"
+        f"trainer.resume_from_path={checkpoint_folder(checkpoints / BEST, best['step'])}"
         if best
         else "choose another RUN_DIR to start anew"
     )

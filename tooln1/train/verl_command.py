@@ -1,14 +1,16 @@
-"""The command and the environment with which verl's own entry points are started."""
+"""The command and the environment that start verl's own entry points."""
 
+import netrc
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tooln1.config import locate, quote, search_path
 from tooln1.errors import UserError
 from tooln1.processes import child_environment
-from tooln1.train.settings import Settings, wandb_mode
+from tooln1.settings import Settings
 
 # verl's list of modules to import with itself; an entry point would be out of date in an older installation.
 _MODULES, _PLUGIN = "VERL_USE_EXTERNAL_MODULES", "tooln1.train.plugin"
@@ -16,13 +18,16 @@ _MODULES, _PLUGIN = "VERL_USE_EXTERNAL_MODULES", "tooln1.train.plugin"
 _PPO, _SFT = "verl.trainer.main_ppo", "verl.trainer.sft_trainer"
 
 
-def train_command(settings: Settings, variables: dict[str, str], validate_first: bool) -> list[str]:
-    """Starts verl's PPO or SFT trainer; a trainer.val_before_train among the user's settings wins.
+def train_command(
+    settings: Settings, variables: Mapping[str, str], validate_first: bool, only_validate: bool = False
+) -> list[str]:
+    """Return the command of verl's PPO or SFT trainer; a trainer.val_before_train among the user's settings wins.
 
     Args:
         variables: those of `trainer_environment`. Ray starts the trainer on any node of a cluster, with that node's
-            environment, so they are part of the configuration as well.
+            environment, so the configuration carries them as well.
         validate_first: whether PPO validates before it trains.
+        only_validate: whether PPO validates and does not train, also against the user's settings.
     """
     folder, name = locate(settings.config)
     configuration = ["--config-path", str(folder), "--config-name", name, search_path()]
@@ -33,44 +38,45 @@ def train_command(settings: Settings, variables: dict[str, str], validate_first:
         f"trainer.val_before_train={validate_first}",
         *(f"++ray_kwargs.ray_init.runtime_env.env_vars.{key}={quote(value)}" for key, value in variables.items()),
         *settings.all_overrides,
+        *(["trainer.val_before_train=True", "trainer.val_only=True"] if only_validate else []),
     ]
 
 
 def trainer_environment(settings: Settings, metrics: Path, wandb_id: str) -> dict[str, str]:
-    """What the trainer reads: where its loggers write, and what verl imports besides itself.
+    """Return what the trainer reads: where its loggers write, and what verl imports besides itself.
 
     Args:
         metrics: the file of verl's file logger.
-        wandb_id: makes all attempts one run there.
+        wandb_id: makes all attempts one run on wandb.
     """
     variables = {"VERL_FILE_LOGGER_PATH": str(metrics)}
-    if settings.saves_when_stopped:
-        others = settings.environ.get(_MODULES)
+    if settings.is_long_run:
+        others = os.environ.get(_MODULES)
         variables[_MODULES] = f"{others},{_PLUGIN}" if others else _PLUGIN
     if "tensorboard" in settings.composed.trainer.logger:
-        variables["TENSORBOARD_DIR"] = str(settings.folder / "tensorboard")
+        variables["TENSORBOARD_DIR"] = str(settings.folder.path / "tensorboard")
     if "wandb" in settings.composed.trainer.logger:
         variables |= {
-            "WANDB_MODE": wandb_mode(settings.environ),
-            "WANDB_DIR": str(settings.folder),
+            "WANDB_MODE": wandb_mode(os.environ),
+            "WANDB_DIR": str(settings.folder.path),
             "WANDB_RUN_ID": wandb_id,
             "WANDB_RESUME": "allow",
         }
     return variables
 
 
-def train_environment(settings: Settings, variables: dict[str, str]) -> dict[str, str]:
-    """The whole environment of verl's process: this process's, the trainer's and what the platform needs."""
+def train_environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment of verl's process: this process's, the trainer's and what the platform needs."""
+    folder = settings.folder.path
     if settings.is_cpu:
         from tooln1.platforms.cpu.environment import cpu_environment
 
-        own = one_rank_environment() if settings.is_sft else {}
-        return cpu_environment(settings.folder) | variables | own
-    return {**os.environ, "PYTHONUNBUFFERED": "1", **child_environment(settings.folder), **variables}
+        return {**cpu_environment(folder), **variables, **(_one_rank() if settings.is_sft else {})}
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **child_environment(folder), **variables}
 
 
-def one_rank_environment() -> dict[str, str]:
-    """What torchrun sets for the only process of a world: verl's SFT trainer on the CPU runs without it."""
+def _one_rank() -> dict[str, str]:
+    """Return what torchrun sets in a world of one: on the CPU, verl's SFT trainer runs without torchrun."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -87,3 +93,15 @@ def _python_of_sft(settings: Settings) -> list[str]:
         return [sys.executable, "-m"]
     ranks = ["--standalone", "--nnodes=1", f"--nproc_per_node={trainer.n_gpus_per_node}"]
     return [sys.executable, "-m", "torch.distributed.run", *ranks, "-m"]
+
+
+def wandb_mode(environ: Mapping[str, str]) -> str:
+    """Return the user's own WANDB_MODE, else online if an account is set and offline if none is."""
+    if environ.get("WANDB_MODE"):
+        return environ["WANDB_MODE"]
+    host = environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rpartition("/")[2]
+    try:
+        known = netrc.netrc(environ.get("NETRC")).hosts
+    except (OSError, netrc.NetrcParseError):
+        known = {}
+    return "online" if environ.get("WANDB_API_KEY") or host in known else "offline"

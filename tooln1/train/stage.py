@@ -1,4 +1,4 @@
-"""Running one stage of a run: a child process, its log file, its memory and its end."""
+"""Running one stage of a run: a child process with its log file, and the memory that it takes."""
 
 import signal
 import threading
@@ -8,25 +8,21 @@ from pathlib import Path
 
 import psutil
 
+from tooln1.errors import ProcessError
 from tooln1.processes import start_child
 
 POLL_SECONDS = 0.2
 MEMORY_SECONDS = 3.0
 
 
-class StageError(Exception):
-    """A stage ended with an error; the message says where its log is and how it ends."""
-
-
 class MemoryWatch:
-    """Watches this process and all its descendants; ``peak_gb`` is the most they used together, in 10**9 bytes.
+    """Watches this process and its descendants; ``peak_gb`` is the most they used together, in 10**9 bytes.
 
-    Counted is the proportional set size: memory that several processes share counts once. ``peak_gb`` starts from what
-    an earlier attempt reached.
+    Counted is the proportional set size: memory that several processes share counts once.
     """
 
-    def __init__(self, peak_gb: float = 0.0) -> None:
-        self.peak_gb = peak_gb
+    def __init__(self) -> None:
+        self.peak_gb = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -58,17 +54,14 @@ def run_stage(
     environment: Mapping[str, str],
     log: Path,
     watch: Callable[[], None] = lambda: None,
-) -> float:
-    """Run ``command`` to its end with its output in ``log``, calling ``watch`` now and then.
-
-    Returns:
-        The seconds it took.
+    hint: str = "",
+) -> None:
+    """Run ``command`` to its end with its output in ``log``, calling ``watch`` five times a second.
 
     Raises:
-        StageError: if it did not end well; the message ends with the log's last lines.
+        ProcessError: the command failed; the message has the log's last lines, then ``hint``.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     with log.open("ab") as output:
         # Even a killed driver leaves no training behind; Ray's processes follow theirs.
         child = start_child(command, output, environment)
@@ -77,8 +70,7 @@ def run_stage(
             time.sleep(POLL_SECONDS)
     watch()
     if child.returncode != 0:
-        raise StageError(_describe_failure(command, child.returncode, log))
-    return time.monotonic() - started
+        raise ProcessError("\n".join([_describe_failure(command, child.returncode, log), *([hint] if hint else [])]))
 
 
 def _describe_failure(command: Sequence[str], code: int, log: Path) -> str:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tooln1.train import process
-from tooln1.train.process import MemoryWatch, StageError, run_stage
+from tooln1.train.stage import MemoryWatch, StageError, run_stage
 
 CHECKED = 10  # seconds within which something must have happened
 
@@ -89,7 +89,7 @@ def test_a_stage_ends_with_its_driver(how, tmp_path):
     mark = tmp_path / "pid"
     inside = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid()) + '.'); time.sleep(600)"
     driver = (
-        "import os, sys; from pathlib import Path; from tooln1.train.process import run_stage; "
+        "import os, sys; from pathlib import Path; from tooln1.train.stage import run_stage; "
         f"run_stage([sys.executable, '-c', {inside!r}], os.environ, Path({str(tmp_path / 'log')!r}))"
     )
     parent = subprocess.Popen(
