@@ -101,7 +101,11 @@ class RunSources:
         """The validation accuracy over all rows by step, from verl's dumps."""
         found = {}
         for path in (self.folder / "validation").glob("*.jsonl"):
-            right = [line["acc"] for line in (one.value for one in read_jsonl(path, Counter())) if line.get("acc") is not None]
+            right = [
+                line["acc"]
+                for line in (one.value for one in read_jsonl(path, Counter()))
+                if line.get("acc") is not None
+            ]
             if path.stem.isdigit() and right:
                 found[int(path.stem)] = sum(right) / len(right)
         return dict(sorted(found.items()))
