@@ -14,6 +14,8 @@ from tooln1 import __version__
 from tooln1.arguments import Parser, add_endpoint_arguments, not_negative, positive
 from tooln1.errors import EXIT_FAILURE, UserError, run_command
 from tooln1.files import show
+from tooln1.reward_score import REWARDS
+from tooln1.reward_score.toolcall import VARIANTS
 
 if TYPE_CHECKING:
     from tooln1.settings import Settings
@@ -159,18 +161,18 @@ def _report(commands: argparse._SubParsersAction) -> None:
 def _score(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("score", help="score the responses of a rollout dump or another JSON Lines file")
     parser.add_argument("path", type=Path, metavar="FILE", help="responses and ground truths, or a folder of them")
-    parser.add_argument("--profile", default="strict", help="strict or paper (default: %(default)s)")
-    parser.add_argument("--variant", default="binary", help="of the paper's reward ablation (default: %(default)s)")
+    parser.add_argument("--reward", choices=REWARDS, default="strict", help="default: %(default)s")
+    parser.add_argument("--variant", choices=VARIANTS, default="binary", help="of the reward (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="where to write each response's scores (default: beside FILE)")
-    parser.add_argument("--explain", type=int, metavar="N", help="only show response N with its first fault marked")
+    parser.add_argument("--explain", type=int, metavar="N", help="only show response N, its first mistake marked")
 
     def command(arguments: argparse.Namespace) -> None:
-        from tooln1.reward_score.offline import explain_row, score_files
+        from tooln1.analysis.score import explain_row, score_files
 
         if arguments.explain is None:
-            show(score_files(arguments.path, arguments.output, arguments.profile, arguments.variant))
+            show(score_files(arguments.path, arguments.output, arguments.reward, arguments.variant))
         else:
-            show(explain_row(arguments.path, arguments.explain, arguments.profile, arguments.variant))
+            show(explain_row(arguments.path, arguments.explain, arguments.reward, arguments.variant))
 
     parser.set_defaults(run=command)
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tooln1.errors import UserError
+from tooln1.reward_score.toolcall import TAGS
 from tooln1.tools import normalize_tools
 
 TOOLS_MARK = "{tools}"
 # Beside a model's weights: the template that it was trained with.
 MODEL_TEMPLATE = "prompt_template.txt"
 ROLES = ("user", "assistant", "tool")
-TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 
 
 class TemplateError(UserError):

@@ -18,7 +18,7 @@ def test_values_are_plain():
 @pytest.mark.parametrize(
     "reply, fault",
     [
-        ("", "does not start with <think>: the reply is empty"),
+        ("", "does not start with <think>: the response is empty"),
         ("I cannot help.", "does not start with <think>: I cannot help."),
         (f"<tool_call>{CALLS}</tool_call>", "does not start with <think>"),
         ("<think> </think><tool_call>[]</tool_call>", "blank reasoning"),

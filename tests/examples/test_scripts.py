@@ -46,7 +46,7 @@ PAPER = {
     "actor_rollout_ref.rollout.gpu_memory_utilization": 0.6,
     "actor_rollout_ref.rollout.enable_prefix_caching": False,
     "actor_rollout_ref.rollout.enforce_eager": True,
-    "reward.custom_reward_function.reward_kwargs.profile": "paper",
+    "reward.custom_reward_function.path": "pkg://tooln1.reward_score.toolcall_paper",
     "trainer.total_epochs": 7,
     "trainer.save_freq": 10,
     "trainer.test_freq": 10,

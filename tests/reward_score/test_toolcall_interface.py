@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from toolcall_cases import F1, G2, KEYS, ONE, PROFILES, called, f, judge, paid, table
 
+from tooln1.reward_score import reward_function
 from tooln1.reward_score.toolcall import compute_score
 
 
@@ -37,10 +38,10 @@ def test_a_broken_ground_truth_raises_and_names_the_row(ground_truth, profile):
     for reply in ("", called("[]")):
         for index in (17, 0):
             with pytest.raises(ValueError, match=f"broken ground truth of row {index}: "):
-                compute_score("d", reply, ground_truth, {"index": index}, profile=profile)
+                reward_function(profile)("d", reply, ground_truth, {"index": index})
         for extra_info in (None, {}, {"index": None}, {"split": "train"}):
             with pytest.raises(ValueError, match="broken ground truth: "):
-                compute_score("d", reply, ground_truth, extra_info, profile=profile)
+                reward_function(profile)("d", reply, ground_truth, extra_info)
 
 
 def test_the_error_says_what_is_wrong_and_shows_the_value():
@@ -66,8 +67,8 @@ def test_a_reference_outside_the_strict_grammar_is_broken_in_strict_only(ground_
     assert paid(called(ground_truth), ground_truth, "paper") == 1.0
 
 
-@pytest.mark.parametrize("choice", [{"variant": "binry"}, {"profile": "Strict"}, {"variant": None}], ids=str)
-def test_an_unknown_variant_or_profile_is_named(choice):
+@pytest.mark.parametrize("choice", [{"variant": "binry"}, {"variant": None}], ids=str)
+def test_an_unknown_variant_is_named(choice):
     with pytest.raises(ValueError, match=str(*choice.values())):
         judge("", **choice)
 

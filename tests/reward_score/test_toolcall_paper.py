@@ -1,7 +1,6 @@
 """The profile "paper" as tables: what the paper's released scorer returns, and 0 where it raises."""
 
 import json
-import sys
 
 import pytest
 from toolcall_cases import F1, F2, G1, GAMING, ONE, TAGS, VARIANTS, called, f, flags, paid, table
@@ -90,20 +89,6 @@ def test_paper_gives_nothing_where_the_released_scorer_raises(reply, expected):
     assert scores == [0.0, 0.0, expected, expected]
 
 
-def test_a_host_that_lifts_the_bound_on_integers_changes_nothing():
-    cases = [("9" * 4301, 0.0), ("-" + "9" * 4301, 0.0), ("9" * 4300, 1.0), ('"' + "9" * 4301 + '"', 1.0)]
-    cases += [("0." + "1" * 9000, 1.0), ("1" * 9000 + ".5", 1.0), ("[1, " + " " * 2000 + "9" * 4301 + "]", 0.0)]
-    bound = sys.get_int_max_str_digits()
-    try:
-        for limit in (bound, 0):
-            sys.set_int_max_str_digits(limit)
-            for number, expected in cases:
-                reference = ONE if expected == 0.0 else f(number)
-                assert paid(called(f(number)), reference, "paper", "partial_reason") == expected, number[:9]
-    finally:
-        sys.set_int_max_str_digits(bound)
-
-
 @pytest.mark.parametrize(
     "reply, reference, expected",
     table(
@@ -122,7 +107,9 @@ def test_paper_compares_the_dumps(reply, reference, expected):
 PAPER_PAYS = [1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0]
 
 
-@pytest.mark.parametrize("attempt, expected", zip(GAMING, PAPER_PAYS, strict=True), ids=[case[1] for case in GAMING])
+@pytest.mark.parametrize(
+    "attempt, expected", list(zip(GAMING, PAPER_PAYS, strict=True)), ids=[case[1] for case in GAMING]
+)
 def test_paper_pays_for_gaming_as_released(attempt, expected):
     assert paid(attempt[0], profile="paper") == expected
 

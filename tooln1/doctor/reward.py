@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tooln1.doctor.findings import Findings
 from tooln1.prompt import format_reply
+from tooln1.reward_score import reward_name
 
 _ROWS = 20
 _OURS = "pkg://tooln1.reward_score.toolcall"
@@ -36,7 +37,7 @@ def check_reward(findings: Findings, config: DictConfig, train_files: list[Path]
         problem = _problem(reward, row)
         if problem:
             # Another grammar than this project's may well want another reply.
-            report = findings.fault if path == _OURS or "raises" in problem else findings.warn
+            report = findings.fault if reward_name(path) or "raises" in problem else findings.warn
             report("reward", f"{where}: row {number} of {train_files[0]}: {problem}")
             return
     found = f"gives the right reply to each of {len(rows)} rows its reward" if rows else "is found"

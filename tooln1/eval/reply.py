@@ -1,15 +1,17 @@
-"""Reading the calls of a reply with the reward's own grammar, `tooln1.reward_score.toolcall`'s profile "strict"."""
+"""Reading the calls of a reply with the reward's own grammar, `tooln1.reward_score.toolcall`'s."""
 
 import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from tooln1.analysis.explain import explain
 from tooln1.reward_score import toolcall
-from tooln1.reward_score.explain import explain
 
 # Deeper than any argument of a benchmark, and shallow enough for every checker's recursion.
 _DEEPEST = 100
+# CPython's limit on the text of an integer.
+_MOST_DIGITS = 4300
 
 
 @dataclass(frozen=True)
@@ -28,22 +30,22 @@ def read_reply(reply: str, reasoning: bool = True) -> Reading:
     Args:
         reasoning: whether the reasoning part must be right too; not for a template that asks for none.
     """
-    reasoned, text = toolcall.split_reply(reply)
+    reasoned, text = toolcall.split_response(reply)
     try:
         if reasoning and not reasoned:
             raise ValueError("no reasoning")
-        toolcall.check_calls(toolcall.decode_calls(text, toolcall.STRICT_JSON))
+        toolcall.decode_calls(text)
     except (ValueError, RecursionError):
         found = explain(reply if reasoning else f"<think>-</think>{reply[max(0, reply.find('<tool_call>')) :]}", "[]")
         return Reading(None, f"{found.reason}: {found.detail}" if found.detail else found.reason)
-    calls, _ = _PLAIN.raw_decode(text.encode("utf-8", "replace").decode())
+    calls, _ = _PLAIN.raw_decode(text.strip(toolcall.SPACE).encode("utf-8", "replace").decode())
     if _depth(calls) > _DEEPEST:
         return Reading(None, f"nested too deeply: more than {_DEEPEST} levels of brackets")
     return Reading(_whole_characters(calls) if "\\u" in text else calls)
 
 
 def _int(text: str) -> int | str:
-    return int(text) if len(text) <= toolcall.MOST_DIGITS else text
+    return int(text) if len(text) <= _MOST_DIGITS else text
 
 
 def _float(text: str) -> float | str:

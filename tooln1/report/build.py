@@ -15,6 +15,7 @@ from tooln1.report.evaluation import Evaluation, read_evaluations
 from tooln1.report.facts import Facts, gather_facts
 from tooln1.report.scan import ScanSettings, StepScan, scan_dump
 from tooln1.report.sources import SourceIndex, read_sources
+from tooln1.reward_score import REWARDS, reward_name
 from tooln1.run_folder import Run, Scalars, find_run, read_scalars
 
 # Below this many bytes of dumps, processes of their own would take longer to start than they save.
@@ -107,11 +108,10 @@ def _plan(files: Run, dumps: dict[int, Path], rollouts: float, seed: int) -> dic
     every = 1 if groups else math.ceil(len(dumps) * size / max(1.0, rollouts))
     kwargs = files.setting("reward.custom_reward_function.reward_kwargs", {})
     kwargs = kwargs if isinstance(kwargs, dict) else {}
-    profile = kwargs.get("profile", "strict")
-    ours = "toolcall" in str(files.setting("reward.custom_reward_function.path", "toolcall"))
+    reward = reward_name(files.setting("reward.custom_reward_function.path", REWARDS["strict"]))
     plain = {
-        "profile": profile if profile in ("strict", "paper") else "strict",
-        "compares": ours and kwargs.get("variant") != "binary_no_reason",
+        "reward": reward or "strict",
+        "compares": reward is not None and kwargs.get("variant") != "binary_no_reason",
         "grpo": files.setting("algorithm.adv_estimator", "grpo") == "grpo" and not validation,
         "by_std": bool(files.setting("algorithm.norm_adv_by_std_in_grpo", True)),
         "seed": seed,

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tooln1.reward_score import toolcall
+from tooln1.reward_score import toolcall, toolcall_paper
 
 # As many pairs and characters of each call are shown; a reply may hold a million calls.
 MOST_PAIRS, LONGEST_CALL = 12, 4000
@@ -12,13 +12,13 @@ _READ = json.JSONDecoder()
 Pair = tuple[str | None, str | None, int | None]
 
 
-def pair_calls(reply: str, ground_truth: str, profile: str = "strict") -> list[Pair] | None:
+def pair_calls(reply: str, ground_truth: str, reward: str = "strict") -> list[Pair] | None:
     """Pair the calls of a reply with those that were expected.
 
     Args:
         reply: The decoded reply, any text at all.
         ground_truth: JSON text of the reference calls.
-        profile: ``strict`` or ``paper``.
+        reward: ``strict`` or ``paper``.
 
     Returns:
         (call, expected call, index of the first line that differs) for each pair: equal calls first, then those of the
@@ -26,7 +26,7 @@ def pair_calls(reply: str, ground_truth: str, profile: str = "strict") -> list[P
         altogether if the reply's calls cannot be read.
     """
     try:
-        got = [_lay_out(call) for call in _read_calls(reply, profile)]
+        got = [_lay_out(call) for call in _read_calls(reply, reward)]
         wanted = [_lay_out(call) for call in json.loads(ground_truth)]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
@@ -34,13 +34,11 @@ def pair_calls(reply: str, ground_truth: str, profile: str = "strict") -> list[P
     return [(_shorten(one), _shorten(other), line) for one, other, line in pairs[:MOST_PAIRS]]
 
 
-def _read_calls(reply: str, profile: str) -> list[dict[str, Any]]:
-    if profile == "strict":
-        calls = toolcall.decode_calls(toolcall.split_reply(reply)[1], _READ)
-        toolcall.check_calls(calls)
-        return calls
-    turn = reply.rpartition(toolcall.PAPER_TURN)[2]
-    return toolcall.paper_calls(turn[slice(*toolcall.paper_span(turn))])
+def _read_calls(reply: str, reward: str) -> list[dict[str, Any]]:
+    if reward == "strict":
+        return toolcall.decode_calls(toolcall.split_response(reply)[1], _READ)
+    turn = toolcall_paper.last_turn(reply)
+    return toolcall_paper.decode_calls(turn[slice(*toolcall_paper.find_calls(turn))])
 
 
 def _lay_out(call: dict[str, Any]) -> str:

@@ -10,14 +10,13 @@ from typing import Any
 
 from tooln1 import __version__
 from tooln1.errors import UserError
-from tooln1.files import atomic_path
+from tooln1.files import atomic_path, visible
 from tooln1.report.build import ReportSettings, RunData
 from tooln1.report.charts import make_charts, make_run_charts
 from tooln1.report.evaluation import percent
 from tooln1.report.palette import run_colour
 from tooln1.report.payload import Payload, compress_text, pack
 from tooln1.report.scan import MOST_OF_A_GROUP, REASONED
-from tooln1.reward_score.explain import visible
 
 _LONGEST_VALUE = 400
 

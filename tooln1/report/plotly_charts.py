@@ -5,9 +5,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from tooln1.files import visible
 from tooln1.report.charts import Chart, Line
 from tooln1.report.palette import layer_colour, line_colour
-from tooln1.reward_score.explain import visible
 
 _LEGEND = {
     **{"orientation": "h", "x": 0, "y": 1.03, "yanchor": "bottom"},

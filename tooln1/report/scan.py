@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tooln1.analysis.explain import explain
 from tooln1.errors import UserError
 from tooln1.files import decode_json, describe_damage, read_jsonl
 from tooln1.report.diff import Pair, pair_calls
 from tooln1.report.sources import SourceIndex
-from tooln1.reward_score.explain import explain
-from tooln1.reward_score.toolcall import compute_score
+from tooln1.reward_score import reward_function
 
 # What a rollout came to, in the order in which a reply can go wrong.
 OUTCOMES = ("format wrong", "wrong tool", "wrong arguments", "right")
@@ -37,11 +37,11 @@ _EPSILON = 1e-6  # verl's, in compute_grpo_outcome_advantage
 
 @dataclass(frozen=True)
 class ScanSettings:
-    """How a run's dumps are read: the reward's profile, whether a score of 1 must mean a right reply, how advantages
-    were computed, and how many groups of a step are shown.
+    """How a run's dumps are read: the reward (strict or paper), whether a score of 1 must mean a right reply, how
+    advantages were computed, and how many groups of a step are shown.
     """
 
-    profile: str = "strict"
+    reward: str = "strict"
     compares: bool = True
     grpo: bool = True
     by_std: bool = True
@@ -151,7 +151,7 @@ def _count(scan: StepScan, line: Any, settings: ScanSettings, sources: SourceInd
     row, reference = line.value, str(line.value.get("gts"))
     score = row.get("score")
     score = float(score) if isinstance(score, int | float) and math.isfinite(score) else None
-    outcome, accuracy = _judge(row, reference, settings.profile)
+    outcome, accuracy = _judge(row, reference, settings.reward)
     source = row.get("data_source") or sources.find(reference, str(row.get("input", "")))
     scan.rollouts += 1
     scan.outcomes[outcome] += 1
@@ -167,12 +167,12 @@ def _count(scan: StepScan, line: Any, settings: ScanSettings, sources: SourceInd
     return _Row(line.offset, line.number, score, outcome, source)
 
 
-def _judge(row: dict[str, Any], reference: str, profile: str) -> tuple[str, float | None]:
+def _judge(row: dict[str, Any], reference: str, reward: str) -> tuple[str, float | None]:
     """The outcome, and the accuracy by the rule where it was computed here: not all dumps hold the reward's keys."""
     keys, accuracy = row, None
     if not all(isinstance(row.get(key), int | float) for key in ("acc", "format", "tool_name")):
         try:
-            keys = compute_score("", row["output"], reference, profile=profile)
+            keys = reward_function(reward)("", row["output"], reference)
         except ValueError:
             return OTHER, None
         accuracy = keys["acc"]
@@ -203,7 +203,7 @@ def _reason(scan: StepScan, dump: Any, groups: dict[Any, list[_Row]], settings: 
     failures = [row for rows in groups.values() for row in rows if row.outcome not in ("right", OTHER)]
     for row in sorted(rng.sample(failures, min(REASONED, len(failures))), key=lambda row: row.offset):
         value = _read(dump, row)
-        scan.reasons[explain(value["output"], str(value.get("gts")), profile=settings.profile).reason] += 1
+        scan.reasons[explain(value["output"], str(value.get("gts")), settings.reward).reason] += 1
         scan.reasoned += 1
 
 
@@ -234,9 +234,9 @@ def _show(dump: Any, rows: list[_Row], settings: ScanSettings) -> Group:
 def _rollout(row: _Row, advantage: float | None, output: str, reference: str, settings: ScanSettings) -> Rollout:
     reason, detail, fault, pairs = row.outcome, "", None, None
     if row.outcome != OTHER:
-        why = explain(output, reference, profile=settings.profile)
+        why = explain(output, reference, settings.reward)
         reason, detail, fault = why.reason, why.detail, why.position
-        pairs = pair_calls(output, reference, settings.profile)
+        pairs = pair_calls(output, reference, settings.reward)
     reply, fault = clip(output, fault)
     return Rollout(row.number, row.score, advantage, row.outcome, reason, detail, reply, fault, pairs)
 

@@ -1,10 +1,9 @@
 """The summary as plain text, for terminals and logs."""
 
-from tooln1.files import format_table, sparkline
+from tooln1.files import format_table, sparkline, visible
 from tooln1.report.build import RunData
 from tooln1.report.evaluation import percent
 from tooln1.report.scan import OTHER, OUTCOMES, SIGNALS
-from tooln1.reward_score.explain import visible
 
 _LONGEST = 100
 

@@ -1,14 +1,21 @@
-# Copyright 2026 The tooln1 authors
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
-"""Rewards, one module each, named as verl's ``reward.custom_reward_function.path`` names them."""
+"""The rewards, one module each, named by verl's ``reward.custom_reward_function.path``: strict and paper."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+REWARDS = {"strict": "pkg://tooln1.reward_score.toolcall", "paper": "pkg://tooln1.reward_score.toolcall_paper"}
+
+
+def reward_name(path: Any) -> str | None:
+    """Return "strict" or "paper" for the path of a configuration's reward function, None for another reward.
+
+    The path may also be the module's file, as ``path/to/tooln1/reward_score/toolcall.py``.
+    """
+    module = str(path).removesuffix(".py").replace("/", ".")
+    return next((name for name, ours in REWARDS.items() if module.endswith(ours.removeprefix("pkg://"))), None)
+
+
+def reward_function(name: str) -> Callable[..., dict[str, float]]:
+    """Return the `compute_score` of "strict" or "paper"."""
+    return import_module(REWARDS[name].removeprefix("pkg://")).compute_score

@@ -10,9 +10,9 @@ it known that nothing follows that would make it malformed.
 import re
 from dataclasses import dataclass
 
+from tooln1.analysis.explain import members, value_end
 from tooln1.prompt import TAGS
 from tooln1.reward_score import toolcall
-from tooln1.reward_score.explain import _SKIP, _members
 from tooln1.reward_score.toolcall import CALL, END_THINK, SPACE, THINK
 
 _TAG = re.compile("|".join(map(re.escape, TAGS)))
@@ -38,15 +38,14 @@ def read_calls(text: str) -> list[Call] | None:
     text = text.strip(SPACE)
     if not text.startswith(CALL):
         return None
-    text = text[len(CALL) :].lstrip(SPACE)
+    text = toolcall.split_response(text)[1]
     try:
-        checked = toolcall.decode_calls(text, toolcall.STRICT_JSON)
-        toolcall.check_calls(checked)
+        checked = toolcall.decode_calls(text)
         calls = []
-        for position, start in _members(text, 0):
-            name, place = checked[position]["name"], dict(_members(text, start))["arguments"]
+        for position, start in members(text):
+            name, place = checked[position]["name"], dict(members(text, start))["arguments"]
             name.encode()  # half a surrogate pair, "\ud800", is JSON, but no response can carry it
-            calls.append(Call(name, text[place : _SKIP(text, place)[1]]))
+            calls.append(Call(name, text[place : value_end(text, place)]))
         return calls
     except (ValueError, RecursionError):
         return None

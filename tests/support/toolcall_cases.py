@@ -2,7 +2,7 @@
 
 import json
 
-from tooln1.reward_score.toolcall import compute_score
+from tooln1.reward_score import reward_function
 
 KEYS = ("score", "acc", "format", "tool_name", "arguments")
 VARIANTS = ("binary", "binary_no_reason", "partial_reason", "partial_reason_name")
@@ -26,7 +26,7 @@ def f(x):
 
 
 def judge(reply, reference=ONE, profile="strict", variant="binary", **kwargs):
-    result = compute_score("toolcall/synthetic", reply, reference, profile=profile, variant=variant, **kwargs)
+    result = reward_function(profile)("toolcall/synthetic", reply, reference, variant=variant, **kwargs)
     assert tuple(result) == KEYS and all(type(value) is float for value in result.values())
     return result
 

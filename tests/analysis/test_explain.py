@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from toolcall_cases import F1, F2, FRAMES, G1, GAMING, ONE, PROFILES, THINK, TWO, UNITS, called, f, judge, table
 from toolcall_fuzz import REFERENCES, REPLIES
 
-from tooln1.reward_score.explain import CORRECT, explain, mark
+from tooln1.analysis.explain import CORRECT, explain, mark
 
 CITY = '[{"name": "go", "arguments": {"to": {"city": "Oslo", "zip": [1, 2]}, "by": "rail"}}]'
 
 
 def shown(reply, reference=ONE, profile="strict"):
     """The reason, the detail, and the reply from the marked place on."""
-    why = explain(reply, reference, profile=profile)
+    why = explain(reply, reference, reward=profile)
     return why.reason, why.detail, None if why.position is None else reply[why.position :][:12]
 
 
@@ -23,11 +23,11 @@ def shown(reply, reference=ONE, profile="strict"):
     "reply, reference, expected",
     table(
         (called(ONE), ONE, (CORRECT, "", None), "nothing"),
-        ("", ONE, ("does not start with <think>", "the reply is empty", ""), "empty"),
+        ("", ONE, ("does not start with <think>", "the response is empty", ""), "empty"),
         (" Sure! " + called(ONE), ONE, ("does not start with <think>", None, "Sure! <think"), "chatter before"),
         (called(ONE, "<think> \n</think>"), ONE, ("blank reasoning", None, " \n</think><t"), "blank reasoning"),
         (called(ONE, "<think>a"), ONE, ("no </think>", "before <tool_call>", "<tool_call>["), "left open"),
-        ("<think>a", ONE, ("no </think>", "before the reply ends", ""), "cut in the reasoning"),
+        ("<think>a", ONE, ("no </think>", "before the response ends", ""), "cut in the reasoning"),
         (
             called(ONE, "<think>a<think>b</think>"),
             ONE,
@@ -40,11 +40,11 @@ def shown(reply, reference=ONE, profile="strict"):
             ("text between reasoning and calls", "so ", "so <tool_cal"),
             "chatter between",
         ),
-        (THINK, ONE, ("no <tool_call>", "the reply ends after the reasoning", ""), "no calls"),
+        (THINK, ONE, ("no <tool_call>", "the response ends after the reasoning", ""), "no calls"),
         (
             f"{THINK}<tool_call>{ONE}",
             ONE,
-            ("no </tool_call>", "the reply ends inside the calls", ""),
+            ("no </tool_call>", "the response ends inside the calls", ""),
             "cut in the calls",
         ),
         (called(ONE) + " Done.", ONE, ("text after the calls", "Done.", "Done."), "chatter after"),
@@ -104,7 +104,7 @@ def test_strict_reasons(reply, reference, expected):
     table(
         ("chat " + called(ONE) + " chat", ONE, (CORRECT, "", None), "chatter is free"),
         (THINK, ONE, ("no pair of <tool_call> and </tool_call>", None, "<think>one c"), "no pair"),
-        (called(ONE, ""), ONE, ("no <think>", "anywhere in the reply", "<tool_call>["), "no reasoning"),
+        (called(ONE, ""), ONE, ("no <think>", "anywhere in the response", "<tool_call>["), "no reasoning"),
         (called(ONE) + called("[oops]", ""), ONE, ("calls are not JSON", None, "oops]</tool_"), "the last pair"),
         (called("5"), ONE, ("the released scorer raises", None, "5</tool_call"), "a number"),
         (called("[5]"), ONE, ("not a list of calls", None, "[5]</tool_ca"), "no calls"),
@@ -126,7 +126,7 @@ def test_paper_reasons(reply, reference, expected):
 
 
 def agree(reply, reference, profile):
-    why = explain(reply, reference, profile=profile)
+    why = explain(reply, reference, reward=profile)
     assert (why.reason == CORRECT) == (judge(reply, reference, profile)["acc"] == 1.0)
     assert (why.position is None) == (why.reason == CORRECT)
     assert why.position is None or 0 <= why.position <= len(reply)
