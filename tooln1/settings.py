@@ -41,7 +41,7 @@ class Settings:
         run_dir: the run folder (default: runs/ and the configuration's name).
         model: a model's folder, or its name on the Hugging Face hub.
         train_file: a parquet file.
-        val_file: a parquet file (default: test.parquet beside ``train_file``, if it exists).
+        val_file: a parquet file (default: test.parquet beside a ``train_file`` called train.parquet, if it exists).
         verify_checkpoint: whether the checkpoint to resume from is read entirely.
     """
 
@@ -130,7 +130,7 @@ class Settings:
     @property
     def _inputs(self) -> list[str]:
         val_file = self.val_file
-        if val_file is None and self.train_file:
+        if val_file is None and self.train_file and Path(self.train_file).name == "train.parquet":
             beside = Path(self.train_file).with_name("test.parquet")
             val_file = str(beside) if beside.exists() else None
         values = {

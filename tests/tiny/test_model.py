@@ -90,9 +90,8 @@ def test_prompts_and_replies_fit_the_limits_of_the_recipe(tokenizer, tiny_data):
 
     from tooln1.config import compose
     from tooln1.prompt import format_reply
-    from tooln1.tiny.stages import GRPO
 
-    limits = compose(GRPO, ()).data
+    limits = compose("tool_n1_grpo_cpu").data
     for row in pq.read_table(tiny_data / "test.parquet").to_pylist():
         prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
         assert len(tokenizer(prompt)["input_ids"]) <= limits.max_prompt_length

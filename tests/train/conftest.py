@@ -3,12 +3,13 @@
 import json
 
 import pytest
-import torch
 
 
 @pytest.fixture
 def save():
     """Writes the checkpoint of a step into a folder, by default that of a PPO run on two ranks, and tracks it."""
+
+    import torch
 
     def write(checkpoints, step, ranks=2, tracked=True, sft=False, value=0.0):
         folder = checkpoints / f"global_step_{step}"

@@ -1,4 +1,4 @@
-"""One run in a folder at a time; whatever a dead one left does not count."""
+"""One run in a folder at a time; what a dead run left does not count."""
 
 import errno
 import fcntl

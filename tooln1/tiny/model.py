@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from tooln1.prompt import TOOLS_MARK
 from tooln1.tiny.rows import load_compact_template, sample_texts
@@ -157,6 +158,7 @@ def main(argv: list[str] | None = None) -> None:
     instruction = load_compact_template().split(TOOLS_MARK)[1].strip()
     tokenizer = train_tokenizer(sample_texts(arguments.seed), instruction)
     model = build_model(tokenizer, arguments.seed)
+    disable_progress_bar()
     model.save_pretrained(arguments.output)
     tokenizer.save_pretrained(arguments.output)
     print(f"{arguments.output}: {model.num_parameters() / 1e6:.1f} million parameters, {len(tokenizer)} tokens")

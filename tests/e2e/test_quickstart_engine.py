@@ -1,14 +1,13 @@
 """The quickstart, end to end: one short real run, the same run made longer, and what bad input gets.
 
-The long run happens once (about three minutes on two cores): warm start on 40 conversations, two GRPO steps of four
-prompts, a checkpoint each, merge, and answers by vLLM; then the same folder goes on to a third step. Nothing here says
-that two steps teach anything: the accuracies of a whole run are measured, not tested.
+The long run happens once: a warm start on 40 conversations, two GRPO steps of four prompts with a checkpoint each,
+export, and responses by vLLM; then the same folder is resumed for a third step. Nothing here says that two steps teach
+anything: the accuracies of a whole run are measured, not tested.
 """
 
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A small step, and no validation after training: that would be the half of the time.
+# A small step, and no validation after training: that would be half of the time.
 SMALL = [
     "trainer.save_freq=1",
     "trainer.test_freq=-1",
@@ -39,13 +38,13 @@ KEYS = {
 }
 
 
-def quickstart(folder, *overrides, **settings):
-    """The quickstart as examples/run_tiny_cpu_grpo.sh starts it once the environment is in place."""
-    known = ("SEED", "MODEL_PATH", "TRAIN_FILE", "VAL_FILE", "WARM_START_ROWS", "VERL_PLATFORM")
+def quickstart(folder, *overrides, **variables):
+    """Run the script as a user does, in the environment of the tests."""
+    known = ("SEED", "MODEL_PATH", "TRAIN_FILE", "VAL_FILE", "WARM_START_ROWS", "VERL_PLATFORM", "DRY_RUN", "CHECK")
     clean = {key: value for key, value in os.environ.items() if key not in known}
     return subprocess.run(
-        [sys.executable, "-m", "tooln1.tiny.run", *overrides],
-        env=clean | {"RUN_DIR": str(folder)} | settings,
+        ["bash", ROOT / "examples" / "run_tiny_cpu_grpo.sh", *overrides],
+        env=clean | {"RUN_DIR": str(folder)} | variables,
         capture_output=True,
         text=True,
         timeout=900,
@@ -56,7 +55,7 @@ def quickstart(folder, *overrides, **settings):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, left_over):
     """The folder after two steps and after a third, with what was there in between."""
-    # A space and an apostrophe, as a user's folder may have them: they pass Hydra, Ray, vLLM and the merger.
+    # A space and an apostrophe, as a user's folder may have them: they pass bash, Hydra, Ray, vLLM and the merger.
     folder = tmp_path_factory.mktemp("quick start") / "it's a run"
     seen = {}
     for steps in (2, 3):
@@ -69,8 +68,8 @@ def runs(tmp_path_factory, left_over):
             "stderr": done.stderr,
             "summary": json.loads((folder / "summary.json").read_text()),
             "merged": (folder / "merged" / "model.safetensors").read_bytes(),
-            "left_over": left_over(folder),
-            "warm_start": (folder / "warm_start" / "model.safetensors").stat().st_mtime,
+            "left_over": left_over(folder) + left_over(folder / "sft"),
+            "warm_start": (folder / "sft" / "run.json").stat().st_mtime,
         }
     return folder, seen
 
@@ -82,27 +81,23 @@ def test_every_stage_leaves_what_the_next_one_needs(runs):
         "world/train.parquet",
         "world/test.parquet",
         "world/sft.parquet",
-        "warm_start/config.json",
+        "sft/checkpoints/global_step_10/huggingface/config.json",
         "checkpoints/global_step_3/actor/huggingface/config.json",
         "merged/config.json",
         "merged/tokenizer.json",
-        "replies.jsonl",
         "merged/prompt_template.txt",
         "report.html",
         "validation/0.jsonl",
         "rollouts/1.jsonl",
         "rollouts/2.jsonl",
         "rollouts/3.jsonl",
-        "logs/prepare.log",
         "logs/warm_start.log",
-        "logs/grpo.log",
-        "logs/merge.log",
-        "logs/generate.log",
+        "logs/train.log",
+        "logs/eval.log",
     ):
         assert (folder / name).stat().st_size > 0, name
     assert pq.read_metadata(folder / "world" / "sft.parquet").num_rows == 40
-    # What is half done has another name, and nothing is.
-    assert not list(folder.glob("*.partial")) and not list(folder.glob("*.tmp")) and not (folder / "sft").exists()
+    assert not list(folder.glob(".*.partial")) and not list(folder.glob(".*.tmp"))
 
 
 def test_the_summary_has_its_figures(runs):
@@ -139,7 +134,7 @@ def test_no_process_is_left_behind(runs):
 
 def test_the_longer_run_resumes_where_the_shorter_one_ended(runs):
     folder, seen = runs
-    assert "resuming GRPO from step 2" in seen[3]["stdout"]
+    assert "resuming from step 2" in seen[3]["stdout"]
     assert "resuming" not in seen[2]["stdout"]
     # The warm start and the first two steps were not repeated, and the wall clock adds up.
     assert seen[3]["warm_start"] == seen[2]["warm_start"] < seen[3]["started"]
@@ -150,21 +145,14 @@ def test_the_longer_run_resumes_where_the_shorter_one_ended(runs):
     assert (folder / "checkpoints" / "latest_checkpointed_iteration.txt").read_text() == "3"
 
 
-def test_the_merged_model_is_the_last_checkpoints(runs):
-    _, seen = runs
-    assert seen[3]["merged"] != seen[2]["merged"]
-
-
-def test_the_merged_model_loads_and_its_replies_were_scored(runs):
+def test_the_exported_model_is_the_last_checkpoint_and_was_evaluated(runs):
     from transformers import AutoModelForCausalLM
 
-    folder, _ = runs
+    folder, seen = runs
+    assert seen[3]["merged"] != seen[2]["merged"]
     assert AutoModelForCausalLM.from_pretrained(folder / "merged").num_parameters() > 1_000_000
-    replies = [json.loads(line) for line in (folder / "replies.jsonl").read_text().splitlines()]
-    assert len(replies) == 7
-    for reply in replies:
-        assert reply["query"] and reply["reward"] in (0.0, 1.0)
-        assert isinstance(json.loads(reply["reference"]), list)
+    results = json.loads((folder / "eval" / "held_out" / "summary.json").read_text())
+    assert len(results["benchmarks"]["rows"]["categories"]) == 7
 
 
 def test_a_run_with_another_seed_in_the_same_folder_is_refused(runs):
@@ -172,7 +160,7 @@ def test_a_run_with_another_seed_in_the_same_folder_is_refused(runs):
     done = quickstart(folder, SEED="1")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "seed 0, asked for is 1" in line and "RUN_DIR=" in line
+    assert "seed 0, but SEED is 1" in line and "RUN_DIR=" in line
 
 
 def with_truth(truth):
@@ -233,6 +221,7 @@ def nothing(files, tmp_path):
         (nothing, ["trainer.no_such_key=1"], "no_such_key"),
         (nothing, ["trainer.total_training_steps=many"], "trainer.total_training_steps=many: expected a whole number"),
         (nothing, ["data.max_response_length=null"], "data.max_response_length=None: expected a whole number"),
+        (nothing, ["trainer.save_freq=-1"], "trainer.save_freq=-1: expected a whole number"),
         (lambda *_: {"SEED": "x"}, [], "SEED=x: expected a whole number"),
         (lambda *_: {"WARM_START_ROWS": "0"}, [], "WARM_START_ROWS=0: expected a number"),
     ],
@@ -243,11 +232,10 @@ def test_bad_input_is_one_line_and_exit_code_2_before_anything_starts(
     folder = tmp_path / "run"
     started = time.monotonic()
     done = quickstart(folder, *overrides, **settings(files, tmp_path))
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert expected in line
-    assert done.stdout == ""
-    # Nothing was built, and the folder belongs to no run: the corrected command may use it.
+    # The folder belongs to no run: the corrected command may use it.
     assert not (folder / "logs").exists() and not (folder / "run.json").exists()
     assert left_over(folder) == []

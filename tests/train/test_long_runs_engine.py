@@ -12,10 +12,10 @@ import time
 
 import pytest
 
+from tooln1.files import read_jsonl
 from tooln1.processes import find_left_over_processes
-from tooln1.run_folder import checkpoint_folder, checkpoint_steps, tracked_step
-from tooln1.train import checkpoints, record
-from tooln1.train.metrics import REWARD, read_jsonl
+from tooln1.run_folder import REWARD, RunFolder, checkpoint_folder, checkpoint_steps, tracked_step
+from tooln1.train import checkpoints
 
 pytestmark = pytest.mark.slow
 
@@ -29,16 +29,21 @@ SMALL = [
 PATIENCE = 1500  # seconds, on a machine that does other things too
 
 
+def steps_with(key, folder):
+    """The steps of metrics.jsonl that have a metric."""
+    path = folder / "metrics.jsonl"
+    lines = (line.value for line in read_jsonl(path)) if path.exists() else ()
+    return [line["step"] for line in lines if key in line["data"]]
+
+
 class Run:
     """`tooln1 train` as a process in a group of its own, as a batch system starts it."""
 
-    def __init__(self, folder, config, *overrides, **switches):
+    def __init__(self, folder, config, *overrides, model, train_file):
         self.folder, self.checkpoints = folder, folder / "checkpoints"
-        known = ("DRY_RUN", "ENGINE", "PAPER", "PLATFORM", "LOGGERS", "VERL_PLATFORM")
-        environment = {key: value for key, value in os.environ.items() if key not in known}
+        inputs = ["--run-dir", str(folder), "--model", str(model), "--train-file", str(train_file)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tooln1.cli", "train", config, *overrides],
-            env=environment | {"RUN_DIR": str(folder)} | {key: str(value) for key, value in switches.items()},
+            [sys.executable, "-m", "tooln1.cli", "train", *inputs, config, *overrides],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -47,7 +52,10 @@ class Run:
         )
 
     def steps(self):
-        return [line["step"] for line in read_jsonl(self.folder / "metrics.jsonl") if REWARD in line["data"]]
+        return steps_with(REWARD, self.folder)
+
+    def record(self):
+        return RunFolder(self.folder).read_record()
 
     def wait_for(self, condition):
         deadline = time.monotonic() + PATIENCE
@@ -69,9 +77,8 @@ def train(tmp_path, tiny_model, tiny_data):
     runs = []
 
     def start(*overrides):
-        files = {"TRAIN_FILE": tiny_data / "train.parquet", "VAL_FILE": tiny_data / "test.parquet"}
-        folder = tmp_path / "it's a run"
-        runs.append(Run(folder, "tool_n1_grpo_cpu", *SMALL, *overrides, MODEL_PATH=tiny_model, **files))
+        inputs = {"model": tiny_model, "train_file": tiny_data / "train.parquet"}
+        runs.append(Run(tmp_path / "it's a run", "tool_n1_grpo_cpu", *SMALL, *overrides, **inputs))
         return runs[-1]
 
     yield start
@@ -92,10 +99,10 @@ def test_a_run_is_preempted_damaged_resumed_and_finished(train):
     assert 3 <= last < 40 and f"step {last} is saved" in said
     assert tracked_step(first.checkpoints) == last
     assert checkpoints.find_fault(checkpoint_folder(first.checkpoints, last), full=True) is None
-    assert record.read(first.folder)["exit"] == "preempted"
-    assert len(read_jsonl(first.folder / "rollouts" / f"{last}.jsonl")) == 8  # nothing of the last step is lost
+    assert first.record()["exit"] == "preempted"
+    assert len(list(read_jsonl(first.folder / "rollouts" / f"{last}.jsonl"))) == 8  # nothing of the last step is lost
 
-    # The newest is damaged; the run goes on from the one before.
+    # The newest is damaged; the run resumes from the one before.
     broken = checkpoint_folder(first.checkpoints, last)
     shard = broken / "actor" / "model_world_size_1_rank_0.pt"
     os.truncate(shard, shard.stat().st_size - 1000)
@@ -105,10 +112,10 @@ def test_a_run_is_preempted_damaged_resumed_and_finished(train):
     assert code == 0, said
     (line,) = [line for line in said.splitlines() if "not usable" in line]
     assert str(broken) in line and shard.name in line and f"{broken.name}.damaged" in line
-    assert f"going on from step {before}" in said
+    assert f"resuming from step {before}" in said
     assert second.steps() == list(range(1, last + 2))
     assert checkpoint_steps(second.checkpoints)[-1] == last + 1
-    told = record.read(second.folder)
+    told = second.record()
     assert (told["exit"], told["resumed_from"], told["attempts"][0]["exit"]) == ("finished", before, "preempted")
     best = checkpoints.read_best(second.checkpoints)
     assert checkpoints.find_fault(checkpoint_folder(second.checkpoints / "best", best["step"]), full=True) is None
@@ -132,15 +139,14 @@ def test_a_second_signal_stops_at_once(train):
     assert code == 128 + signal.SIGTERM or (code == os.EX_TEMPFAIL and (run.checkpoints / "stopped").exists()), said
 
 
-def test_sft_goes_on_from_its_checkpoint(tmp_path, tiny_model, tiny_data):
+def test_sft_resumes_from_its_checkpoint(tmp_path, tiny_model, tiny_data):
     folder = tmp_path / "sft"
-    asked = ["data.train_batch_size=4", "trainer.save_freq=5"]
-    switches = {"MODEL_PATH": tiny_model, "TRAIN_FILE": tiny_data / "sft.parquet", "PLATFORM": "cpu"}
-    code, said = Run(folder, "tool_n1_sft", *asked, "trainer.total_training_steps=10", **switches).end()
+    asked = ["sft_platform=cpu", "data.train_batch_size=4", "trainer.save_freq=5"]
+    inputs = {"model": tiny_model, "train_file": tiny_data / "sft.parquet"}
+    code, said = Run(folder, "tool_n1_sft", *asked, "trainer.total_training_steps=10", **inputs).end()
     assert code == 0, said
     newest = folder / "checkpoints" / "global_step_10" / "optim_world_size_1_rank_0.pt"
     os.truncate(newest, newest.stat().st_size - 100)
-    code, said = Run(folder, "tool_n1_sft", *asked, "trainer.total_training_steps=11", **switches).end()
-    assert code == 0 and "going on from step 5" in said and "global_step_10.damaged" in said, said
-    losses = [line["step"] for line in read_jsonl(folder / "metrics.jsonl") if "train/loss" in line["data"]]
-    assert losses == list(range(1, 12))
+    code, said = Run(folder, "tool_n1_sft", *asked, "trainer.total_training_steps=11", **inputs).end()
+    assert code == 0 and "resuming from step 5" in said and "global_step_10.damaged" in said, said
+    assert steps_with("train/loss", folder) == list(range(1, 12))

@@ -1,0 +1,143 @@
+"""`tooln1 train`, up to the point where verl would start: the dry run, and what bad input gets.
+
+Runs of verl itself: test_long_runs_engine.py.
+"""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from omegaconf import OmegaConf
+
+from tooln1.cli import main
+from tooln1.errors import UserError
+from tooln1.settings import Settings
+from tooln1.train import launch
+from tooln1.train.record import Record
+
+
+@pytest.fixture
+def arguments(tmp_path, tiny_model, tiny_data):
+    """The arguments of a run on the tiny model, with others as asked."""
+    inputs = {"run_dir": tmp_path / "run", "model": tiny_model, "train_file": tiny_data / "train.parquet"}
+
+    def make(**others):
+        chosen = {**inputs, **others}
+        return [text for name, value in chosen.items() if value for text in (f"--{name.replace('_', '-')}", str(value))]
+
+    return make
+
+
+def test_a_dry_run_prints_the_resolved_configuration_and_nothing_else(arguments, tmp_path, capsys):
+    main(["train", "tool_n1_grpo_cpu", *arguments(), "--dry-run", "trainer.total_training_steps=3"])
+    printed = OmegaConf.create(capsys.readouterr().out)
+    assert printed.trainer.total_training_steps == 3
+    assert printed.actor_rollout_ref.actor.ppo_mini_batch_size == printed.data.train_batch_size
+    assert "${" not in OmegaConf.to_yaml(printed)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, config, overrides, expected",
+    [
+        ({"model": None}, "tool_n1_grpo_cpu", [], "actor_rollout_ref.model.path: missing; set --model"),
+        ({"model": "empty"}, "tool_n1_grpo_cpu", [], "no config.json"),
+        (
+            {"train_file": "none.parquet", "val_file": "none.parquet"},
+            "tool_n1_grpo_cpu",
+            [],
+            "none.parquet: no such file",
+        ),
+        ({"train_file": "none.parquet"}, "tool_n1_sft_cpu", [], "none.parquet: no such file"),
+        ({}, "tool_n1_grpo_cpu", ["data.train_batch_size=301"], "300"),
+        ({}, "tool_n1_grpo_cpu", ["trainer.no_such_key=1"], "no_such_key"),
+        ({}, "tool_n1_grpo_cpy", [], "did you mean tool_n1_grpo_cpu?"),
+        (
+            {},
+            "tool_n1_grpo_cpu",
+            ["trainer.resume_mode=resume_path", "trainer.resume_from_path=/none/global_step_3"],
+            "trainer.resume_from_path=/none/global_step_3: no such folder",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    changes, config, overrides, expected, arguments, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit) as stop:
+        main(["train", config, *arguments(**changes), *overrides])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
+    # The folder is bound to no run: the corrected command may use it.
+    assert not (tmp_path / "run" / "run.json").exists() and not (tmp_path / "run" / "logs").exists()
+
+
+@pytest.fixture
+def settings(tmp_path, tiny_model, tiny_data):
+    def make(*overrides):
+        return Settings("tool_n1_grpo_cpu", overrides, tmp_path, str(tiny_model), str(tiny_data / "train.parquet"))
+
+    return make
+
+
+def test_another_run_in_the_folder_is_refused(settings, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"made_of": {"config": "tool_n1_grpo"}}))
+    with pytest.raises(UserError, match="config tool_n1_grpo, but this run has config tool_n1_grpo_cpu"):
+        launch.train(settings())
+
+
+def test_a_finished_run_is_not_started_again_unless_more_is_asked_for(settings, tmp_path, save, capsys):
+    save(tmp_path / "checkpoints", 4, ranks=1)
+    (tmp_path / "validation").mkdir()
+    (tmp_path / "validation" / "4.jsonl").write_text("{}\n")
+    ours, record = settings("trainer.total_training_steps=4"), Record(settings().folder)
+    record.begin(ours, [], 0)
+    record.end("finished")
+    assert launch.train(ours) == 0
+    assert "finished already, at step 4" in capsys.readouterr().out
+    longer = settings("trainer.total_training_steps=8")
+    assert launch._is_finished(ours, record, 4) and not launch._is_finished(longer, record, 4)
+
+
+def test_a_checkpoint_of_other_ranks_is_refused(settings, tmp_path, save):
+    save(tmp_path / "checkpoints", 4, ranks=2)
+    with pytest.raises(UserError, match="saved by 2 ranks, this run has 1"):
+        launch.train(settings())
+
+
+def test_a_fresh_start_is_not_mixed_with_an_earlier_run(settings, tmp_path, save):
+    save(tmp_path / "checkpoints", 4, ranks=1)
+    with pytest.raises(UserError, match="choose another run folder"):
+        launch.train(settings("trainer.resume_mode=disable"))
+
+
+@pytest.mark.parametrize(
+    "step, validated, overrides, expected",
+    [
+        (0, [], [], True),
+        (0, [0], [], False),
+        (32, [0], [], True),  # saved, and stopped before it was validated
+        (32, [0, 32], [], False),
+        (16, [0], [], False),  # not to be validated
+        (50, [0], ["trainer.total_training_steps=50"], True),  # the last step always is
+        (50, [0], ["trainer.total_training_steps=50", "trainer.test_freq=-1"], False),
+    ],
+)
+def test_a_validation_that_is_owed_comes_first(step, validated, overrides, expected, settings, tmp_path):
+    (tmp_path / "validation").mkdir()
+    for done in validated:
+        (tmp_path / "validation" / f"{done}.jsonl").write_text(json.dumps({"acc": 1.0}) + "\n")
+    assert launch._owes_validation(settings(*overrides), step) is expected
+
+
+def test_the_length_of_a_run_follows_from_rows_and_epochs(settings, tiny_data):
+    rows = pq.read_metadata(tiny_data / "train.parquet").num_rows
+    ours = settings("trainer.total_training_steps=null", "trainer.total_epochs=3", "data.train_batch_size=7")
+    assert launch._total_steps(ours) == rows // 7 * 3
+
+
+def test_attempts_are_one_run_for_wandb(settings, tmp_path):
+    first = launch._wandb_id(settings().folder)
+    assert first and launch._wandb_id(settings().folder) == first
