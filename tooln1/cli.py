@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tooln1 import __version__
-from tooln1.arguments import Parser, add_endpoint_arguments, not_negative, positive
+from tooln1.arguments import Parser, add_endpoint_arguments, endpoint_fields, not_negative, positive
 from tooln1.errors import EXIT_FAILURE, UserError, run_command
 from tooln1.files import show
 from tooln1.reward_score import REWARDS
@@ -228,30 +228,60 @@ def _serve(commands: argparse._SubParsersAction) -> None:
 
 
 def _eval(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("eval", help="evaluate a model on BFCL, API-Bank and ACEBench")
+    parser = commands.add_parser("eval", help="evaluate a model on BFCL, API-Bank, ACEBench or held-out rows")
     parser.add_argument("target", metavar="CHECKPOINT_OR_URL", help="a model's folder, or http://host:port/v1")
-    parser.add_argument("--bench", default="bfcl,api_bank,acebench", help="which, by commas (default: %(default)s)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the data of API-Bank and ACEBench")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where results go (default: runs/eval/MODEL)")
+    parser.add_argument(
+        "--bench",
+        default="bfcl,api_bank,acebench",
+        help="benchmarks, separated by commas; rows: a parquet file for training (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="PATH", help="folder with the data of API-Bank and ACEBench, or the file of rows"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results (default: runs/eval/MODEL)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N cases of each category")
     parser.add_argument("--template", help="the training's prompt template: a file, compact, or direct (thinking)")
     parser.add_argument("--form", choices=("function_calling", "dialogues"), help="which form of API-Bank's data")
     parser.add_argument("--bfcl-python", metavar="FILE", help="Python of BFCL's environment (default: .venv-bfcl's)")
-    parser.add_argument("--model", default="", metavar="NAME", help="as the endpoint calls it (default: its first)")
+    parser.add_argument("--model", default="", metavar="NAME", help="the endpoint's name for it (default: its first)")
     parser.add_argument(
         "--interface",
         choices=("auto", "completions", "chat"),
         default="auto",
-        help="how the raw response is got (default: completions where the server can render prompts, else chat)",
+        help="how to get the raw response (default: completions if the server can render prompts, else chat)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of sampling, with a temperature (default: %(default)s)")
     add_endpoint_arguments(parser, temperature=0.0)
     parser.add_argument("--serve", default="", metavar="ARGUMENTS", help="for a checkpoint: options of tooln1 serve")
 
     def command(arguments: argparse.Namespace) -> int:
-        from tooln1.eval.run import evaluate_command
+        from tooln1.endpoint import Endpoint
+        from tooln1.eval.run import default_output, evaluate, load_benchmarks
+        from tooln1.prompt import load_model_template
 
-        text, unanswered = evaluate_command(arguments)
+        output = arguments.output or default_output(arguments.target)
+        benchmarks = load_benchmarks(
+            arguments.bench.split(","),
+            load_model_template(arguments.target, arguments.template),
+            arguments.data,
+            arguments.form,
+            arguments.bfcl_python,
+            output / "bfcl",
+        )
+        fields = {name: getattr(arguments, name) for name in ("model", "interface", "seed")}
+        endpoint = Endpoint(base_url="", **fields, **endpoint_fields(arguments))
+        try:
+            text, unanswered = evaluate(
+                arguments.target,
+                benchmarks,
+                endpoint,
+                output,
+                template=arguments.template,
+                limit=arguments.limit,
+                serve=shlex.split(arguments.serve),
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("stopped; the same command resumes") from None
         show(text)
         if unanswered:
             print(f"{unanswered:,} cases got no response and are in no figure; rerun to ask again", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The oracle endpoint, and the benchmarks' data and environment where they are."""
+"""The benchmarks with the data at hand, and an endpoint that knows the ground truth of their cases."""
 
 import sys
 from pathlib import Path
@@ -8,17 +8,12 @@ import pytest
 # With importlib's import mode, what tests share is found by its folder.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from oracle import Server  # noqa: E402
+from oracle import Oracle  # noqa: E402
 
-from tooln1.errors import UserError  # noqa: E402
-from tooln1.eval.bfcl import find_python  # noqa: E402
+from tooln1.eval.acebench import AceBench  # noqa: E402
+from tooln1.eval.api_bank import ApiBank  # noqa: E402
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 @pytest.fixture(scope="session")
@@ -29,15 +24,17 @@ def data():
 
 
 @pytest.fixture(scope="session")
-def bfcl_python():
-    try:
-        return find_python()
-    except UserError as error:
-        pytest.skip(str(error))
+def acebench(data):
+    return AceBench(data)
+
+
+@pytest.fixture(scope="session")
+def api_bank(data):
+    """{form: benchmark}"""
+    return {form: ApiBank(data, form=form) for form in ("function_calling", "dialogues")}
 
 
 @pytest.fixture
-def server():
-    running = Server()
-    yield running
-    running.close()
+def oracle():
+    with Oracle() as running:
+        yield running

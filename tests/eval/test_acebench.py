@@ -3,27 +3,19 @@
 import json
 
 import pytest
-from oracle import say, say_damaged, say_prose
+from oracle import judge_all, say, say_damaged, say_prose
 
 from tooln1.errors import UserError
-from tooln1.eval.acebench import KINDS, AceBench
-from tooln1.eval.acebench_rules import judge_calls
-from tooln1.eval.cases import EXTRA, MISSING, TYPE, VALUE, WRONG_TOOL
-from tooln1.eval.reply import read_reply
+from tooln1.eval.acebench import KINDS, AceBench, judge_calls
+from tooln1.eval.benchmark import EXTRA, MISSING, TYPE, VALUE, WRONG_TOOL, read_response
 
 STRINGS = {"type": "array", "items": {"type": "string"}}
 OBJECTS = {"type": "array", "items": {"type": "object"}}
 
 
-def judge(value, expected, schema):
-    """The verdict on one required argument of one call."""
-    tool = {"name": "f", "parameters": {"type": "object", "properties": {"a": schema}, "required": ["a"]}}
-    return judge_calls([{"name": "f", "arguments": {"a": value}}], {"f": {"a": expected}}, [tool])
-
-
-# (declared, reference, value, the error or "" where it is right)
+# (declared, ground truth, value, the kind of mistake or "")
 VALUES = [
-    # A text is right if it contains the reference, whatever its case, spaces and the punctuation , . / - _ * ^.
+    # A text is right if it contains the ground truth's, in any case, with or without spaces and , . / - _ * ^.
     ("string", "Los Angeles", "Los Angeles", ""),
     ("string", "Los Angeles", "los-angeles, California", ""),
     ("string", "Los Angeles, California", "Los Angeles", VALUE),
@@ -45,7 +37,7 @@ VALUES = [
     ("boolean", True, "false", ""),
     ("boolean", True, "yes", TYPE),
     ("boolean", True, 1, ""),  # 1 == True
-    # Where the reference has another type than declared, its type is enough.
+    # If the ground truth has another type than declared, its type is enough.
     ("string", 5, 6, ""),
     ("string", 5, "x", ""),
     ("array", "one", "two", ""),
@@ -55,7 +47,7 @@ VALUES = [
     (STRINGS, ["Red wine", "Beer"], ["Red wine"], VALUE),
     (STRINGS, ["wine"], ["red wine"], VALUE),  # no containment here
     (STRINGS, ["wine"], "wine", TYPE),
-    (STRINGS, [], ["anything"], ""),  # an empty reference is passed by its type
+    (STRINGS, [], ["anything"], ""),  # of an empty list only the type counts
     (STRINGS, ["5"], [5], VALUE),  # the items' type is not compared
     # Objects: the same keys; inside, everything is compared as text, by containment.
     ("object", {"city": "Paris", "n": 5}, {"n": 5, "city": "paris, France"}, ""),
@@ -78,7 +70,7 @@ VALUES = [
     (OBJECTS, [{"n": 1}, {"n": 2}], [{"n": 2}, {"n": 1}], VALUE),
     (OBJECTS, [{"n": 1}], [{"n": 1}, {"n": 1}], VALUE),
     (OBJECTS, [{"n": 1}], [1], VALUE),
-    # Whatever a model writes gets a verdict.
+    # Anything that a model writes gets a verdict.
     ("string", "a", None, TYPE),
     ("object", {"a": {"b": 1}}, {"a": None}, VALUE),
     (OBJECTS, [{"n": 1}], [[{"n": 1}]], VALUE),
@@ -89,7 +81,13 @@ VALUES = [
 @pytest.mark.parametrize("declared, expected, value, error", VALUES)
 def test_values(declared, expected, value, error):
     schema = declared if isinstance(declared, dict) else {"type": declared}
-    assert judge(value, expected, schema).error == error
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"a": schema}, "required": ["a"]}}
+    mistake = judge_calls([{"name": "f", "arguments": {"a": value}}], {"f": {"a": expected}}, [tool])
+    assert kind_of(mistake) == error
+
+
+def kind_of(mistake):
+    return mistake.kind if mistake else ""
 
 
 TOOLS = [
@@ -112,13 +110,13 @@ NOW = {"name": "now", "arguments": {}}
         ([ROME, PARIS], {"book_1": {"city": "Paris"}, "book_2": {"city": "Rome"}}, ""),
         ([NOW, PARIS], {"book": {"city": "Paris"}, "now": {}}, ""),
         ([PARIS, PARIS], {"book_1": {"city": "Paris"}, "book_2": {"city": "Rome"}}, VALUE),
-        # Calls are not paired one to one: one call may answer for two references.
+        # Calls are not paired one to one: one call may answer for two expected ones.
         ([ROME, PARIS], {"book_1": {"city": "Rome"}, "book_2": {"city": "Rome"}}, ""),
         ([PARIS], {"book_1": {"city": "Paris"}, "book_2": {"city": "Rome"}}, WRONG_TOOL),
         ([PARIS, ROME], {"book": {"city": "Paris"}}, WRONG_TOOL),
         ([], {"book": {"city": "Paris"}}, WRONG_TOOL),
         ([NOW], {"book": {"city": "Paris"}}, WRONG_TOOL),
-        # Optional arguments of the reference may be left out; what it does not have may not be given.
+        # Optional arguments may be left out; arguments that the ground truth lacks may not be given.
         ([PARIS], {"book": {"city": "Paris", "note": "by train"}}, ""),
         ([{"name": "book", "arguments": {"city": "Paris", "note": "x"}}], {"book": {"city": "Paris"}}, EXTRA),
         ([{"name": "book", "arguments": {"city": "Paris", "when": "x"}}], {"book": {"city": "Paris"}}, EXTRA),
@@ -132,35 +130,30 @@ NOW = {"name": "now", "arguments": {}}
     ],
 )
 def test_calls(calls, answer, error):
-    assert judge_calls(calls, answer, TOOLS).error == error
+    assert kind_of(judge_calls(calls, answer, TOOLS)) == error
 
 
-@pytest.fixture(scope="module")
-def benchmark(data):
-    return AceBench(data)
-
-
-def test_every_case_of_the_samples_is_read(benchmark):
-    assert len(benchmark.cases) == 500
-    assert {case.category for case in benchmark.cases} == {f"en_{kind}" for kind in KINDS}
-    for case in benchmark.cases:
+def test_every_case_of_the_samples_is_read(acebench):
+    assert len(acebench.cases) == 500
+    assert {case.category for case in acebench.cases} == {f"en_{kind}" for kind in KINDS}
+    for case in acebench.cases:
         assert case.messages[0]["content"].startswith(("The current time is", "You serve"))
         assert case.messages[-1]["role"] == "user"
 
 
-def test_every_reference_is_right_and_damaged_calls_and_prose_are_not(benchmark):
-    assert benchmark.impossible() == {}
-    for reply, right in ((say, 500), (say_damaged, 0), (say_prose, 0)):
-        verdicts = benchmark.judge({case.id: read_reply(reply(case)) for case in benchmark.cases})
-        assert sum(verdict.correct for verdict in verdicts.values()) == right
+def test_the_ground_truth_is_right_and_damaged_calls_and_prose_are_not(acebench):
+    assert acebench.impossible() == {}
+    for respond, right in ((say, 500), (say_damaged, 0), (say_prose, 0)):
+        assert list(judge_all(acebench, respond).values()).count(None) == right
 
 
 def test_groups_are_plain_means_by_language():
-    bare = AceBench.__new__(AceBench)
+    benchmark = AceBench.__new__(AceBench)
     accuracy = {f"en_{kind}": 1.0 for kind in KINDS} | {"en_atom_bool": 0.4, "en_single_turn_single_function": 0.5}
-    groups = bare.groups(accuracy)
+    categories = {name: {"accuracy": value} for name, value in accuracy.items()}
+    groups = benchmark.groups(categories)
     assert groups == pytest.approx({"en_atom": 0.9, "en_single_turn": 0.75, "accuracy": 0.825})
-    assert bare.groups({**accuracy, "en_atom_list": None})["accuracy"] is None
+    assert benchmark.groups({**categories, "en_atom_list": {"accuracy": None}})["accuracy"] is None
 
 
 def write(folder, language, question, answer):
@@ -196,10 +189,9 @@ def test_chinese_cases_and_several_answers(tmp_path):
         ("user", "今天"),
     ]
     assert '"parameters": {"type": "object", "properties": {"x"' in case.messages[0]["content"]
-    replies = {"罗马": True, "rome": True, "Oslo": False}
-    for city, right in replies.items():
-        reply = f'<think>t</think><tool_call>[{{"name": "weather", "arguments": {{"city": "{city}"}}}}]</tool_call>'
-        assert benchmark.judge({case.id: read_reply(reply)})[case.id].correct == right
+    for city, kind in {"罗马": "", "rome": "", "Oslo": VALUE}.items():
+        response = f'<think>t</think><tool_call>[{{"name": "weather", "arguments": {{"city": "{city}"}}}}]</tool_call>'
+        assert kind_of(benchmark.judge(case, read_response(response))) == kind
 
 
 @pytest.mark.parametrize(

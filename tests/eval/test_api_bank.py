@@ -3,18 +3,18 @@
 import json
 
 import pytest
-from oracle import say, say_damaged, say_prose
+from oracle import judge_all, say, say_damaged, say_prose
 
 from tooln1.errors import UserError
 from tooln1.eval.api_bank import CONTEXT, REQUEST, ApiBank
 from tooln1.eval.api_bank_rules import judge_call
-from tooln1.eval.cases import EXTRA, FORMAT, MISSING, TYPE, VALUE, WRONG_TOOL
-from tooln1.eval.reply import Reading, read_reply
+from tooln1.eval.benchmark import EXTRA, FORMAT, MISSING, TYPE, VALUE, WRONG_TOOL, Reading
 
-STR, INT, BOOL, LIST = ({"type": kind} for kind in ("str", "int", "bool", "list(str)"))
+STR, INT, BOOL, LIST = "str", "int", "bool", "list(str)"
 TIME = "2023-03-26 14:00:00"
+RECORDS = "[{'name': 'w', 'value': '7'}, {'name': 'r', 'value': '8'}]"
 
-# (tool, argument, declared type, reference's value, value, right?)
+# (tool, argument, declared type, the ground truth's value, value, right?)
 VALUES = [
     ("GetUserToken", "password", STR, "secret", "secret", True),
     ("GetUserToken", "password", STR, "secret", "Secret", False),
@@ -60,24 +60,10 @@ VALUES = [
     ("AddMeeting", "attendees", LIST, "['John', 'Jane']", '["John", "Jane"]', True),
     ("AddMeeting", "attendees", LIST, "['John', 'Jane']", ["Jane", "John"], False),
     ("AddMeeting", "attendees", LIST, "['John', 'Jane']", "John, Jane", False),
-    (
-        "RecordHealthData",
-        "health_data",
-        {"type": "list"},
-        "[{'name': 'weight', 'value': '70'}, {'name': 'rate', 'value': '80'}]",
-        [{"name": "rate", "value": 80}, {"name": "weight", "value": 70}],
-        True,
-    ),
-    (
-        "RecordHealthData",
-        "health_data",
-        {"type": "list"},
-        "[{'name': 'weight', 'value': '70'}]",
-        [{"name": "weight"}],
-        False,
-    ),
-    ("RecordHealthData", "health_data", {"type": "list"}, "[{'name': 'weight', 'value': '70'}]", [1, "x", None], False),
-    # Whatever a model writes gets a verdict.
+    ("RecordHealthData", "health_data", "list", RECORDS, [{"name": "r", "value": 8}, {"name": "w", "value": 7}], True),
+    ("RecordHealthData", "health_data", "list", RECORDS, [{"name": "w"}, {"name": "r"}], False),
+    ("RecordHealthData", "health_data", "list", RECORDS, [1, "x", None], False),
+    # Anything that a model writes gets a verdict.
     ("GetUserToken", "password", STR, "secret", None, False),
     ("GetUserToken", "password", STR, "secret", {"a": ["b"]}, False),
     ("AddAgenda", "content", STR, "meeting", "", False),
@@ -86,16 +72,16 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("tool, argument, schema, expected, value, right", VALUES)
-def test_values(tool, argument, schema, expected, value, right):
-    reference, call = ({"name": tool, "arguments": {argument: one}} for one in (expected, value))
-    verdict = judge_call(call, reference, {argument: schema})
-    assert verdict.correct == right
-    assert right or verdict.error in (VALUE, TYPE)
+@pytest.mark.parametrize("tool, argument, kind, expected, value, right", VALUES)
+def test_values(tool, argument, kind, expected, value, right):
+    ground_truth, call = ({"name": tool, "arguments": {argument: one}} for one in (expected, value))
+    mistake = judge_call(call, ground_truth, {argument: {"type": kind}})
+    assert (mistake is None) == right
+    assert right or mistake.kind in (VALUE, TYPE)
 
 
 TRANSLATE = {"name": "Translate", "arguments": {"src": "hello", "tgt_lang": "French"}}
-TRANSLATE_DECLARED = {"src": STR, "src_lang": STR, "tgt_lang": STR}
+TRANSLATE_DECLARED = dict.fromkeys(("src", "src_lang", "tgt_lang"), {"type": STR})
 
 
 @pytest.mark.parametrize(
@@ -112,12 +98,13 @@ TRANSLATE_DECLARED = {"src": STR, "src_lang": STR, "tgt_lang": STR}
     ],
 )
 def test_calls(call, error):
-    assert judge_call(call, TRANSLATE, TRANSLATE_DECLARED).error == error
+    mistake = judge_call(call, TRANSLATE, TRANSLATE_DECLARED)
+    assert (mistake.kind if mistake else "") == error
 
 
-@pytest.fixture(scope="module", params=["function_calling", "dialogues"])
-def benchmark(request, data):
-    return ApiBank(data, form=request.param)
+@pytest.fixture(params=["function_calling", "dialogues"])
+def benchmark(request, api_bank):
+    return api_bank[request.param]
 
 
 def test_every_case_of_the_samples_is_read(benchmark):
@@ -128,28 +115,23 @@ def test_every_case_of_the_samples_is_read(benchmark):
         assert not any("Generate API Request:" in message["content"] for message in case.messages)
 
 
-def test_the_reference_is_right_unless_the_tool_does_not_declare_its_arguments(benchmark):
-    verdicts = benchmark.judge({case.id: read_reply(say(case)) for case in benchmark.cases})
-    wrong = {name for name, verdict in verdicts.items() if not verdict.correct}
-    assert wrong == benchmark.impossible().keys()
-    switches = [
-        case.id for case in benchmark.cases if case.reference[0]["name"] in ("TimedSwitch", "CancelTimedSwitch")
-    ]
-    assert sorted(wrong) == sorted(switches)  # the data say device_id, the tools name
-    assert set(benchmark.impossible().values()) == {"device_id is not declared"}
+def test_the_ground_truth_is_right_unless_the_tool_does_not_declare_its_arguments(benchmark):
+    wrong = {name for name, mistake in judge_all(benchmark, say).items() if mistake}
+    # The data say device_id, the tools name.
+    switches = ("TimedSwitch", "CancelTimedSwitch")
+    assert wrong == {case.id for case in benchmark.cases if case.ground_truth[0]["name"] in switches}
+    assert benchmark.impossible() == dict.fromkeys(wrong, '"device_id" is not declared')
 
 
-@pytest.mark.parametrize("reply", [say_damaged, say_prose])
-def test_damaged_calls_and_prose_earn_nothing(benchmark, reply):
-    verdicts = benchmark.judge({case.id: read_reply(reply(case)) for case in benchmark.cases})
-    assert not any(verdict.correct for verdict in verdicts.values())
+@pytest.mark.parametrize("respond", [say_damaged, say_prose])
+def test_damaged_calls_and_prose_are_wrong(benchmark, respond):
+    assert all(judge_all(benchmark, respond).values())
 
 
 def test_only_one_call_is_right(benchmark):
     case = benchmark.cases[0]
-    assert benchmark.judge({case.id: Reading(case.reference * 2)})[case.id].error == WRONG_TOOL
-    assert benchmark.judge({case.id: Reading([])})[case.id].error == WRONG_TOOL
-    assert benchmark.judge({case.id: Reading(None, "why")})[case.id].error == FORMAT
+    for calls, kind in ((case.ground_truth * 2, WRONG_TOOL), ([], WRONG_TOOL), (None, FORMAT)):
+        assert benchmark.judge_all({case.id: Reading("", calls)})[case.id].kind == kind
 
 
 DIALOGUE = [
@@ -199,7 +181,7 @@ def test_a_dialogue_becomes_turns_and_its_tools_are_read_from_source_that_never_
 @pytest.mark.parametrize(
     "lines, message",
     [
-        (["{"], r"one\.jsonl: line 1: not JSON"),
+        (["{"], r"one\.jsonl: line 1: expected a JSON object"),
         (["1"], r"one\.jsonl: line 1: expected a JSON object"),
         ([{"role": "Nobody", "text": ""}], r"one\.jsonl: line 1: not a turn of a dialogue"),
         ([DIALOGUE[0], {**DIALOGUE[2], "api_name": "Other"}], r"one\.jsonl: Other is described nowhere"),
@@ -208,7 +190,8 @@ def test_a_dialogue_becomes_turns_and_its_tools_are_read_from_source_that_never_
 )
 def test_broken_dialogues_are_named(tmp_path, lines, message):
     write_dialogue(tmp_path, lines)
-    (tmp_path / "all_apis.csv").write_text("类名,api_info\nGetUserToken,\"input_parameters = {'username': {}}\"\n")
+    (tmp_path / "apis").mkdir()
+    (tmp_path / "apis" / "get_user_token.py").write_text(SOURCE)
     with pytest.raises(UserError, match=message):
         ApiBank(tmp_path)
 

@@ -113,8 +113,13 @@ def test_a_run_that_was_killed_says_where_it_stands(copied, load):
 class Averages:
     """What `tooln1.eval.summary` asks of a benchmark."""
 
-    def groups(self, accuracy):
-        return {"non_live": accuracy["non_live_simple"], "mine": 0.5, "accuracy": 0.85}
+    name = "bfcl"
+
+    def groups(self, categories):
+        return {"non_live": categories["non_live_simple"]["accuracy"], "mine": 0.5, "accuracy": 0.85}
+
+    def impossible(self):
+        return {}
 
 
 def evaluated(category, correct, error=None):
@@ -123,8 +128,8 @@ def evaluated(category, correct, error=None):
 
 def test_evaluations_stand_beside_the_papers_figures(copied, load):
     rows = [evaluated("non_live_simple", True)] * 9 + [evaluated("non_live_simple", False, "wrong_tool")]
-    part = summarise(Averages(), [*rows, evaluated("irrelevance", None)], {}, {})
-    summary = {"model": "m", "created": "2026", "benchmarks": {"bfcl": part}, "reference": published()}
+    part = summarise(Averages(), [*rows, evaluated("irrelevance", None)], {})
+    summary = {"model": "m", "created": "2026", "benchmarks": {"bfcl": part}, "published": published()}
     path = copied / "eval" / "last" / "summary.json"
     write_text(path, json.dumps(summary))
     categories, comparison = load(copied).evaluations[0].tables

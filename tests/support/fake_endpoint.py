@@ -1,13 +1,17 @@
 """A local OpenAI-compatible endpoint over HTTP, for tests that say what it answers."""
 
 import json
+import os
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+# The client must not send what is for this machine to a proxy.
+os.environ["no_proxy"] = "127.0.0.1"
+
 
 class FakeEndpoint:
-    """Serves until `close`. A subclass says in `respond` what a request gets.
+    """Serves until `close`, or the end of a with block. A subclass says in `respond` what a request gets.
 
     `asked` counts the requests by what `counted` is called with, `most_open` is the most that were open at a time, and
     `bodies` holds what was sent.
@@ -20,7 +24,13 @@ class FakeEndpoint:
         handler = type("Handler", (_Handler,), {"endpoint": self})
         self._http = _Http(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
 
     def close(self):
         self._http.shutdown()
@@ -45,7 +55,7 @@ class FakeEndpoint:
 
 
 def completion(**choice):
-    """The response that holds one choice, of 100 tokens of prompt and 10 of reply."""
+    """The answer that holds one choice, of 100 tokens of prompt and 10 of response."""
     usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
     choices = [{"index": 0, "finish_reason": "stop", **choice}]
     return {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": choices, "usage": usage}
@@ -54,6 +64,9 @@ def completion(**choice):
 class _Http(ThreadingHTTPServer):
     # As many connections as a run opens at once: one that finds no place waits for seconds.
     request_queue_size = 128
+
+    def handle_error(self, request, client_address):
+        """Print nothing: a client that is killed, or stops waiting, is part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):

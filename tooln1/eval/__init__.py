@@ -1,12 +1,12 @@
-"""Evaluation on BFCL, API-Bank and ACEBench: `tooln1 eval` and `tooln1 compare`.
+"""Evaluation on benchmarks and on held-out rows: `tooln1 eval` and `tooln1 compare`.
 
-A run's folder holds
+The folder of an evaluation holds
 
-    replies.jsonl   every reply as it came; a run goes on here. The first line holds the settings that replies depend on
-    results.jsonl   one line a case: {"benchmark", "id", "category", "correct", "error", "detail", "reply", "calls",
-                    "reference", "finish_reason"}; "correct" is null where there is no reply.
+    responses.jsonl every response as it arrived; an interrupted run resumes here. The first line holds the settings
+    results.jsonl   one line a case: {"benchmark", "id", "category", "correct", "error", "detail", "response", "calls",
+                    "ground_truth", "finish_reason"}; "correct" is null without a response
     summary.json    see below
-    summary.md      the same to read, beside the paper's figures, with examples of each kind of error
+    summary.md      the same to read, beside the paper's figures, with examples of each kind of mistake
 
 and summary.json is
 
@@ -16,9 +16,9 @@ and summary.json is
          "groups": {name: accuracy}, "accuracy",
          "errors": {kind: count}, "truncated": count,
          "impossible": [{"id", "reason"}], "unanswered": [{"id", "reason"}]}},
-     "reference": [{"model", "benchmark", "group", "accuracy", "source"}]}
+     "published": [{"model", "benchmark", "group", "accuracy", "source"}]}
 
-Accuracies are shares from 0 to 1, over the cases that were answered ("scored"); null where there is none to give. The
-interval is Wilson's for 95 %. `groups` are the averages that the benchmark or the paper reports, `accuracy` is the
-headline one. The kinds of error are those of `tooln1.eval.cases.ERRORS`.
+Accuracies are fractions from 0 to 1 over the cases with a response ("scored"); null if there is none. The interval is
+Wilson's for 95 %. `groups` are the averages that the benchmark or the paper reports, `accuracy` is the headline one.
+The kinds of error are those of `tooln1.eval.benchmark.MISTAKES`.
 """

@@ -1,39 +1,37 @@
-"""API-Bank, level 1 ("call"): a dialogue and the tools it uses; the reply must hold the next call.
+"""API-Bank, level 1 ("call"): a dialogue and the tools it uses; the response must hold the next call.
 
-Two forms of the same calls, from the folder that the user names:
+There are two forms of the same calls in the folder that the user names:
 - the function-calling form, apibank_l1.json (github.com/MadeAgents/Hammer): 399 cases with tool descriptions;
 - the benchmark's own dialogues, lv1-lv2-samples/level-1-given-desc/*.jsonl (github.com/AlibabaResearch/DAMO-ConvAI,
   folder api-bank; paper: https://arxiv.org/abs/2304.08244). Their tools are described in apis/*.py beside them, else in
-  the function-calling form, else in all_apis.csv, whose names of arguments often differ from the dialogues'.
+  the function-calling form.
 `api_bank_rules` has the rules.
 """
 
 import ast
-import csv
-import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tooln1.errors import UserError
 from tooln1.eval.api_bank_rules import judge_call
-from tooln1.eval.cases import FORMAT, WRONG_TOOL, Benchmark, Case, Verdict, wrong
-from tooln1.eval.data_files import read_json_lines, read_json_list, read_text
-from tooln1.eval.reply import Reading
+from tooln1.eval.benchmark import WRONG_TOOL, Benchmark, Calls, Case, Mistake, Reading
+from tooln1.files import Line, read_json, read_jsonl, read_text
 from tooln1.prompt import build_messages
 
 FUNCTION_CALLING = "apibank_l1.json"
 DIALOGUES = "lv1-lv2-samples/level-1-given-desc"
 FORMS = {"function_calling": FUNCTION_CALLING, "dialogues": DIALOGUES}
 CATEGORY = "level_1_call"
-# The references resolve dates by it, and the benchmark's own prompt says so.
+# The dates of the ground truth need it, and the benchmark's own prompt says it.
 CONTEXT = "The year is 2023."
 # Asks for the call where the assistant has spoken last, as both forms' own prompts do.
 REQUEST = "Generate the API request."
 _MARK = "Generate API Request:"
 
 Tool = dict[str, Any]
+Turns = list[dict[str, Any]]
 
 
 class ApiBank(Benchmark):
@@ -47,105 +45,98 @@ class ApiBank(Benchmark):
         Raises:
             UserError: no form is there, or a file or row is not as it should be.
         """
-        root, form = _find(Path(folder), form)
-        if form == "function_calling":
-            rows = _function_calling(root / FUNCTION_CALLING)
-        else:
-            rows = _dialogues(sorted((root / DIALOGUES).glob("*.jsonl")), _descriptions(root))
-        self.cases = [_case(*row, template) for row in rows]
-        self.version = form
+        root, self.version = _find(Path(folder), form)
+        read = _function_calling if self.version == "function_calling" else _dialogues
+        self.cases = [_case(*found, template) for found in read(root)]
 
-    def judge(self, readings: Mapping[str, Reading]) -> dict[str, Verdict]:
-        by_id = {case.id: case for case in self.cases}
-        return {name: _judge(by_id[name], reading) for name, reading in readings.items()}
+    def judge(self, case: Case, reading: Reading) -> Mistake | None:
+        calls = reading.calls or []
+        if len(calls) != 1:
+            return Mistake(WRONG_TOOL, f"{len(calls)} calls instead of 1")
+        return judge_call(calls[0], case.ground_truth[0], case.data["declared"])
 
-    def groups(self, accuracy: Mapping[str, float | None]) -> dict[str, float | None]:
-        return {"accuracy": accuracy.get(CATEGORY)}
+    def groups(self, categories: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+        return {"accuracy": categories[CATEGORY]["accuracy"]}
 
 
 def _find(folder: Path, form: str | None) -> tuple[Path, str]:
     for root in (folder, folder / "api_bank", folder / "api-bank"):
-        there = [name for name, path in FORMS.items() if (root / path).exists()]
-        wanted = form or (there[0] if there else None)
-        if wanted in there:
-            return root, wanted
+        for name in (form,) if form else FORMS:
+            if (root / FORMS[name]).exists():
+                return root, name
     needed = FORMS[form] if form else f"{FUNCTION_CALLING} or {DIALOGUES}"
     raise UserError(f"{folder}: no {needed} here; give the folder that has API-Bank's data")
 
 
-def _case(where: str, name: str, tools: list[Tool], turns: list[dict], call: dict, template: str | None) -> Case:
+def _case(where: str, name: str, tools: list[Tool], turns: Turns, call: dict[str, Any], template: str | None) -> Case:
     if turns and turns[-1]["role"] == "assistant":
         turns = [*turns, {"role": "user", "content": REQUEST}]
     try:
         messages = build_messages(tools, turns, CONTEXT, template)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{where}: cannot be written as a prompt ({error})") from None
-    return Case(name, CATEGORY, messages, [call], {"declared": _declared(call["name"], tools)})
+    declared = next((tool["parameters"] for tool in tools if tool["name"] == call["name"]), {})
+    return Case(name, CATEGORY, messages, [call], {"declared": declared})
 
 
-def _declared(name: str, tools: list[Tool]) -> Mapping[str, Any]:
-    return next((tool["parameters"] for tool in tools if tool["name"] == name), {})
-
-
-def _function_calling(path: Path) -> Iterator[tuple]:
+def _function_calling(root: Path) -> Iterator[tuple]:
+    path = root / FUNCTION_CALLING
     roles = {"user": "user", "agent": "assistant", "tool": "tool"}
-    for number, row in enumerate(read_json_list(path)):
+    for number, row in enumerate(_read_list(path)):
         where = f"{path}: row {number}"
         try:
             [call] = row["answers"]
-            turns: list[dict[str, Any]] = []
+            turns: Turns = []
             for turn in row["query"]:
                 if turn["role"] == "assistant":
                     _add_calls(turns, json.loads(turn["content"].strip().strip("`")))
                 else:
                     content = turn["content"].removesuffix(_MARK).strip()
                     turns.append({"role": roles[turn["role"]], "content": content})
-            yield where, f"{path.stem}/{number}", row["tools"], _merged(turns), _plain_call(call)
+            yield where, f"{path.stem}/{number}", row["tools"], turns, _plain_call(call)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{where}: not a case of the function-calling form ({error!r})") from None
 
 
-def _dialogues(paths: list[Path], described: Mapping[str, Tool]) -> Iterator[tuple]:
-    for path in paths:
-        lines = list(read_json_lines(path))
-        names = sorted({line["api_name"] for _, line in lines if line.get("role") == "API" and "api_name" in line})
-        missing = [name for name in names if name not in described]
-        if missing:
-            raise UserError(
-                f"{path}: {missing[0]} is described nowhere; put apis/*.py or all_apis.csv beside {DIALOGUES}"
-            )
-        yield from _dialogue(path, lines, [described[name] for name in names])
+def _read_list(path: Path) -> list[Any]:
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise UserError(f"{path}: expected a JSON list")
+    return rows
 
 
-def _dialogue(path: Path, lines: list[tuple[int, dict[str, Any]]], tools: list[Tool]) -> Iterator[tuple]:
-    turns: list[dict[str, Any]] = []
-    for number, line in lines:
-        where = f"{path}: line {number}"
+def _dialogues(root: Path) -> Iterator[tuple]:
+    described = _descriptions(root)
+    for path in sorted((root / DIALOGUES).glob("*.jsonl")):
+        lines = list(read_jsonl(path))
+        names = {line.value.get("api_name") for line in lines if line.value.get("role") == "API"}
+        if missing := names - described.keys():
+            raise UserError(f"{path}: {min(map(str, missing))} is described nowhere; put apis/*.py beside {DIALOGUES}")
+        yield from _dialogue(path, lines, [described[name] for name in sorted(names)])
+
+
+def _dialogue(path: Path, lines: Sequence[Line], tools: list[Tool]) -> Iterator[tuple]:
+    turns: Turns = []
+    for line in lines:
+        where, turn = f"{path}: line {line.number}", line.value
         try:
-            if line["role"] != "API":
-                turns.append({"role": {"User": "user", "AI": "assistant"}[line["role"]], "content": line["text"]})
+            if turn["role"] != "API":
+                turns.append({"role": {"User": "user", "AI": "assistant"}[turn["role"]], "content": turn["text"]})
                 continue
-            call = {"name": line["api_name"], "arguments": dict(line["param_dict"])}
-            output = line["result"]["output"]
+            call = {"name": turn["api_name"], "arguments": dict(turn["param_dict"])}
+            output = turn["result"]["output"]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: not a turn of a dialogue ({error!r})") from None
-        yield where, f"{path.stem}/{number}", tools, _merged(turns), call
+        yield where, f"{path.stem}/{line.number}", tools, list(turns), call
         _add_calls(turns, [call])
         turns.append({"role": "tool", "content": json.dumps(output, ensure_ascii=False)})
 
 
-def _add_calls(turns: list[dict[str, Any]], calls: list[dict[str, Any]]) -> None:
-    turns.append({"role": "assistant", "content": "", "calls": [_plain_call(call) for call in calls]})
-
-
-def _merged(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the turns with what the assistant says right before its call in the same turn as the call."""
-    merged: list[dict[str, Any]] = []
-    for turn in turns:
-        if "calls" in turn and merged and merged[-1]["role"] == "assistant" and "calls" not in merged[-1]:
-            turn = {**turn, "content": merged.pop()["content"]}
-        merged.append(turn)
-    return merged
+def _add_calls(turns: Turns, calls: Calls) -> None:
+    """Add calls to the turn in which the assistant announces them, or as a turn."""
+    announced = bool(turns) and turns[-1]["role"] == "assistant" and "calls" not in turns[-1]
+    content = turns.pop()["content"] if announced else ""
+    turns.append({"role": "assistant", "content": content, "calls": [_plain_call(call) for call in calls]})
 
 
 def _plain_call(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,40 +144,31 @@ def _plain_call(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _descriptions(root: Path) -> dict[str, Tool]:
-    """Return {tool: description} from the first of the three sources that is there."""
+    """Return {tool: description}."""
     modules = sorted((root / "apis").glob("*.py"))
     if modules:
-        tools = [tool for path in modules for tool in _from_source(path, read_text(path))]
+        tools = [tool for path in modules for tool in _described_in(path)]
     elif (root / FUNCTION_CALLING).exists():
-        tools = [tool for row in read_json_list(root / FUNCTION_CALLING) for tool in row["tools"]]
-    elif (root / "all_apis.csv").exists():
-        rows = csv.DictReader(io.StringIO(read_text(root / "all_apis.csv")))
-        tools = [_tool(row["类名"], _constants(row["api_info"])) for row in rows if row.get("api_info")]
+        tools = [tool for row in _read_list(root / FUNCTION_CALLING) for tool in row["tools"]]
     else:
-        raise UserError(f"{root}: no apis/*.py, {FUNCTION_CALLING} or all_apis.csv describes the dialogues' tools")
+        raise UserError(f"{root}: no apis/*.py or {FUNCTION_CALLING} describes the dialogues' tools")
     return {tool["name"]: tool for tool in tools}
 
 
-def _from_source(path: Path, text: str) -> Iterator[Tool]:
+def _described_in(path: Path) -> Iterator[Tool]:
     """Yield the tools that a module's classes describe. The module is read and never run."""
     try:
-        classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+        classes = [node for node in ast.parse(read_text(path)).body if isinstance(node, ast.ClassDef)]
     except SyntaxError as error:
         raise UserError(f"{path}: not Python ({error.msg})") from None
     for one in classes:
-        found = _assigned(one.body)
-        if "input_parameters" in found:
-            yield _tool(one.name, found)
+        constants = _constants(one.body)
+        if "input_parameters" in constants:
+            parameters, description = constants["input_parameters"], constants.get("description", "")
+            yield {"name": one.name, "description": description, "parameters": parameters}
 
 
-def _constants(text: str) -> dict[str, Any]:
-    try:
-        return _assigned(ast.parse(text).body)
-    except SyntaxError:  # a few descriptions in the table are not closed; no dialogue uses those tools
-        return {}
-
-
-def _assigned(body: list[ast.stmt]) -> dict[str, Any]:
+def _constants(body: list[ast.stmt]) -> dict[str, Any]:
     found = {}
     for node in body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -195,21 +177,3 @@ def _assigned(body: list[ast.stmt]) -> dict[str, Any]:
             except ValueError:
                 continue  # not a constant, such as a call in a class's body
     return found
-
-
-def _tool(name: str, found: Mapping[str, Any]) -> Tool:
-    parameters = found.get("input_parameters")
-    return {
-        "name": name,
-        "description": found.get("description") or "",
-        # The table writes "no parameters" as {None}, a set.
-        "parameters": parameters if isinstance(parameters, dict) else {},
-    }
-
-
-def _judge(case: Case, reading: Reading) -> Verdict:
-    if reading.calls is None:
-        return wrong(FORMAT, reading.fault)
-    if len(reading.calls) != 1:
-        return wrong(WRONG_TOOL, f"{len(reading.calls)} calls instead of 1")
-    return judge_call(reading.calls[0], case.reference[0], case.data["declared"])

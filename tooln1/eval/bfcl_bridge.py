@@ -1,11 +1,11 @@
-"""The half of the BFCL evaluation that runs in bfcl-eval's own environment, by its Python and as a script.
+"""The half of the BFCL evaluation that the Python of bfcl-eval's environment runs, as a script.
 
-    .venv-bfcl/bin/python bfcl_bridge.py export CATEGORY,… cases.json
-    .venv-bfcl/bin/python bfcl_bridge.py score calls.json verdicts.json
+    .venv-bfcl/bin/python bfcl_bridge.py export categories.json cases.json
+    .venv-bfcl/bin/python bfcl_bridge.py score results.json verdicts.json
 
 It imports nothing of tooln1, whose environment has other versions of numpy and more. `export` writes the cases of the
 installed package; `score` writes calls as result files in its layout, has its evaluator judge them, and reads the score
-files. The handler for our format is registered at run time. BFCL_PROJECT_ROOT says where all that is written.
+files. The handler for our format is registered at run time. BFCL_PROJECT_ROOT names the folder for all these files.
 """
 
 import json
@@ -29,32 +29,20 @@ from bfcl_eval.utils import (
     write_list_of_dicts_to_file,
 )
 
-# Its regular expressions take exponential time on some texts; no case of the benchmark needs a tenth of a second.
+# The evaluator's regular expressions take exponential time on some texts; no case of the benchmark needs 0.1 s.
 SECONDS_PER_CASE = 10
 SECONDS_PER_CATEGORY = 300
+# Must not be a name in BFCL's own registry, nor contain "_" or "/".
+MODEL = "tooln1"
 
 
 class ToolN1Handler(BaseHandler):
-    """Turns a result, {"calls": [{"name", "arguments"}, …]} or {"fault": why there are none}, into BFCL's calls."""
+    """Turns a result, {"calls": [{"name", "arguments"}, …]} or {"problem": why there are none}, into BFCL's calls."""
 
     def decode_ast(self, result, language, has_tool_call_tag):
-        if "calls" not in result:
-            raise ValueError(result["fault"])
+        if result["calls"] is None:
+            raise ValueError(result["problem"])
         return [{call["name"]: call["arguments"]} for call in result["calls"]]
-
-
-def register(name):
-    """Make `name` a model of BFCL's: prompted, so dots in tool names stay. The name must be free of "_" and "/"."""
-    MODEL_CONFIG_MAPPING[name] = ModelConfig(
-        model_name=name,
-        display_name=name,
-        url="",
-        org="",
-        license="",
-        model_handler=ToolN1Handler,
-        is_fc_model=False,
-        underscore_to_dot=False,
-    )
 
 
 def export(categories):
@@ -78,53 +66,62 @@ def export(categories):
 
 
 def score(results):
-    """Judge {model: {category: [{"id", "result"}]}} and return {model: {category: {id: verdict}}}.
+    """Judge {category: [{"id", "calls", "problem"}]} and return {id: verdict}.
 
-    A verdict is {"valid"} and, where that is false, {"error", "error_type"} in the evaluator's words.
+    A verdict is {"valid"} and, if it is not valid, {"error", "error_type"} in the evaluator's words.
     """
+    # A prompted model: dots in tool names stay.
+    MODEL_CONFIG_MAPPING[MODEL] = ModelConfig(
+        model_name=MODEL,
+        display_name=MODEL,
+        url="",
+        org="",
+        license="",
+        model_handler=ToolN1Handler,
+        is_fc_model=False,
+        underscore_to_dot=False,
+    )
     verdicts = {}
-    for model, categories in results.items():
-        register(model)
-        verdicts[model] = {name: judge(model, name, entries) for name, entries in categories.items() if entries}
+    for category, rows in results.items():
+        verdicts |= judge(category, rows) if rows else {}
     return verdicts
 
 
-def judge(model, category, entries):
-    """Judge one category; where the evaluator fails as a whole, each case by itself."""
+def judge(category, rows):
+    """Judge one category; where the evaluator fails as a whole, judge each case alone."""
+    entries = [{"id": row["id"], "result": {"calls": row["calls"], "problem": row["problem"]}} for row in rows]
     try:
         with time_limit(SECONDS_PER_CATEGORY):
-            return evaluate(model, category, entries)
-    except Exception:  # whatever the evaluator raises on calls that it did not expect
-        return {entry["id"]: judge_alone(model, category, entry) for entry in entries}
+            return evaluate(category, entries)
+    except Exception:  # the evaluator raises anything on calls that it did not expect
+        return {entry["id"]: judge_alone(category, entry) for entry in entries}
 
 
-def judge_alone(model, category, entry):
+def judge_alone(category, entry):
     try:
         with time_limit(SECONDS_PER_CASE):
-            return evaluate(model, category, [entry])[entry["id"]]
+            return evaluate(category, [entry])[entry["id"]]
     except Exception as error:
         message = f"the evaluator cannot judge these calls ({type(error).__name__}: {error})"
         return {"valid": False, "error": [message], "error_type": "evaluator_failed"}
 
 
-def evaluate(model, category, entries):
+def evaluate(category, entries):
     """Have the official evaluator judge a result file, and return the verdicts that its score file holds."""
     folder = get_directory_structure_by_category(category)
-    write_list_of_dicts_to_file(
-        get_file_name_by_category(category, is_result_file=True), entries, RESULT_PATH / model / folder
-    )
-    result_file = RESULT_PATH / model / folder / get_file_name_by_category(category, is_result_file=True)
+    result_file = RESULT_PATH / MODEL / folder / get_file_name_by_category(category, is_result_file=True)
+    score_file = SCORE_PATH / MODEL / folder / get_file_name_by_category(category, is_score_file=True)
+    write_list_of_dicts_to_file(result_file.name, entries, result_file.parent)
     eval_runner.evaluate_task(
         category,
         RESULT_PATH,
         SCORE_PATH,
         load_file(result_file, sort_by_id=True),
-        model,
-        eval_runner.get_handler(model),
+        MODEL,
+        eval_runner.get_handler(MODEL),
         {},
         allow_missing=True,
     )
-    score_file = SCORE_PATH / model / folder / get_file_name_by_category(category, is_score_file=True)
     _, *failures = load_file(score_file)
     wrong = {entry["id"]: {name: entry.get(name) for name in ("valid", "error", "error_type")} for entry in failures}
     return {entry["id"]: wrong.get(entry["id"], {"valid": True}) for entry in entries}
@@ -132,26 +129,23 @@ def evaluate(model, category, entries):
 
 @contextmanager
 def time_limit(seconds):
-    """Raise TimeoutError in the body after this many seconds; matching a regular expression is interrupted too."""
+    """Raise TimeoutError in the body after this many seconds, also while a regular expression is matched."""
 
     def stop(*_):
         raise TimeoutError(f"{seconds} seconds were not enough")
 
-    before = signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def main():
     command, source, target = sys.argv[1:]
-    if command == "export":
-        answer = export(source.split(","))
-    else:
-        answer = score(json.loads(Path(source).read_text(encoding="utf-8")))
+    work = {"export": export, "score": score}[command]
+    answer = work(json.loads(Path(source).read_text(encoding="utf-8")))
     Path(target).write_text(json.dumps(answer), encoding="utf-8")
 
 

@@ -1,94 +1,75 @@
-"""Runs side by side: each against the first, on the cases that both have answered, with McNemar's exact test."""
+"""Evaluations side by side: each against the first, on the cases that both answered, with McNemar's exact test."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tooln1.errors import UserError
-from tooln1.eval.data_files import read_json_lines, read_text
 from tooln1.eval.significance import mcnemar, paired_interval
 from tooln1.eval.summary import RESULTS, SUMMARY, percent, table
+from tooln1.files import read_json, read_jsonl
 
-# {benchmark, category} of a case, and whether each run has it right
-Correct = dict[tuple[str, str], bool]
+# A case: its benchmark's name and its id.
+Key = tuple[str, str]
 
 
 def compare(folders: Sequence[Path]) -> str:
-    """Return the comparison as Markdown tables, one for each run after the first.
+    """Return the comparison as Markdown tables, one for each evaluation after the first.
 
     Raises:
-        UserError: a folder holds no finished evaluation, or two runs share no case.
+        UserError: a folder holds no finished evaluation, or two evaluations share no case.
     """
-    runs = [_Run(folder) for folder in folders]
-    first, *others = runs
-    parts = [_compare(first, other) for other in others]
-    return "\n".join(["# Comparison", "", *parts])
+    first, *others = [_Evaluation(folder) for folder in folders]
+    return "\n".join(["# Comparison", "", *(_compare(first, other) for other in others)])
 
 
-class _Run:
+class _Evaluation:
+    """What a folder holds: `correct` and `categories` by case, the former None without a response."""
+
     def __init__(self, folder: Path):
-        self.folder = folder
+        summary = read_json(folder / SUMMARY)
+        rows = [line.value for line in read_jsonl(folder / RESULTS)]
         try:
-            summary = json.loads(read_text(folder / SUMMARY))
-            self.model, self.settings = str(summary["model"]), summary["settings"]
-            rows = [row for _, row in read_json_lines(folder / RESULTS)]
+            self.title = f"{summary['model']} ({folder})"
+            self.benchmarks = summary["settings"]["benchmarks"]
             self.categories = {(row["benchmark"], row["id"]): row["category"] for row in rows}
-            self.correct: Correct = {
-                (row["benchmark"], row["id"]): row["correct"] for row in rows if row["correct"] is not None
-            }
-        except (ValueError, KeyError, TypeError):
+            self.correct = {(row["benchmark"], row["id"]): row["correct"] for row in rows}
+        except (KeyError, TypeError):
             raise UserError(f"{folder}: holds no evaluation of this version; run tooln1 eval again") from None
 
 
-def _compare(first: _Run, other: _Run) -> str:
-    shared = [case for case in first.correct if case in other.correct]
+def _compare(first: _Evaluation, other: _Evaluation) -> str:
+    shared = [key for key in first.correct if None not in (first.correct[key], other.correct.get(key))]
     if not shared:
-        raise UserError(f"{first.folder} and {other.folder} have no answered case in common; nothing to compare")
-    lines = [f"## {other.model} ({other.folder}) against {first.model} ({first.folder})", ""]
-    lines += [note for note in (_different_data(first, other), _left_out(first, other, shared)) if note]
+        raise UserError(f"{first.title} and {other.title} have no answered case in common; nothing to compare")
+    lines = [f"## {other.title} against {first.title}", ""]
+    ours, theirs = first.benchmarks, other.benchmarks
+    if names := [name for name in ours if name in theirs and ours[name] != theirs[name]]:
+        lines.append(f"Not the same prompts or ground truths: {', '.join(names)}.\n")
+    if left_out := len(first.correct.keys() | other.correct.keys()) - len(shared):
+        lines.append(f"{left_out:,} cases are left out: only one of the two has a response.\n")
     head = ("category", "cases", "first %", "this %", "difference", "95 % interval", "gained", "lost", "p")
-    lines += table(head, [_line(name, cases, first, other) for name, cases in _grouped(shared, first).items()])
-    return "\n".join(lines)
+    groups: dict[str, list[Key]] = {}
+    for key in shared:
+        groups.setdefault(f"{key[0]}: {first.categories[key]}", []).append(key)
+    for key in shared:
+        groups.setdefault(f"{key[0]}: all cases", []).append(key)
+    return "\n".join([*lines, *table(head, [_line(name, keys, first, other) for name, keys in groups.items()])])
 
 
-def _grouped(shared: Sequence[tuple[str, str]], run: _Run) -> dict[str, list[tuple[str, str]]]:
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for case in shared:
-        groups.setdefault(f"{case[0]}: {run.categories[case]}", []).append(case)
-    for case in shared:
-        groups.setdefault(f"{case[0]}: all cases", []).append(case)
-    return groups
-
-
-def _line(name: str, cases: Sequence[tuple[str, str]], first: _Run, other: _Run) -> list[str]:
+def _line(name: str, cases: Sequence[Key], first: _Evaluation, other: _Evaluation) -> list[str]:
     gained = sum(other.correct[case] and not first.correct[case] for case in cases)
     lost = sum(first.correct[case] and not other.correct[case] for case in cases)
-    low, high = paired_interval(gained, lost, len(cases)) or (0.0, 0.0)
-    shares = [sum(run.correct[case] for case in cases) / len(cases) for run in (first, other)]
+    low, high = paired_interval(gained, lost, len(cases))
+    before, after = (sum(one.correct[case] for case in cases) / len(cases) for one in (first, other))
+    p = mcnemar(gained, lost)
     return [
         name,
         f"{len(cases):,}",
-        *map(percent, shares),
-        f"{100 * (shares[1] - shares[0]):+.2f}",
+        percent(before),
+        percent(after),
+        f"{100 * (after - before):+.2f}",
         f"{100 * low:+.2f} to {100 * high:+.2f}",
         f"{gained:,}",
         f"{lost:,}",
-        _p_value(mcnemar(gained, lost)),
+        f"{p:.3f}" if p >= 0.001 else "< 0.001",
     ]
-
-
-def _p_value(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _different_data(first: _Run, other: _Run) -> str:
-    ours: Mapping[str, Any] = first.settings.get("benchmarks", {})
-    theirs: Mapping[str, Any] = other.settings.get("benchmarks", {})
-    names = [name for name in ours if name in theirs and ours[name] != theirs[name]]
-    return f"Not the same prompts or references: {', '.join(names)}.\n" if names else ""
-
-
-def _left_out(first: _Run, other: _Run, shared: Sequence[Any]) -> str:
-    left = len(first.categories.keys() | other.categories.keys()) - len(shared)
-    return f"{left:,} cases are left out: only one of the two runs has a reply.\n" if left else ""

@@ -1,138 +1,138 @@
-"""One evaluation from beginning to end: load, ask, judge, write."""
+"""One evaluation from beginning to end: load the cases, ask, judge, write."""
 
-import argparse
 import hashlib
 import json
-import shlex
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tooln1.arguments import endpoint_fields
-from tooln1.endpoint import Endpoint, resolve
+from tooln1.endpoint import Endpoint, Messages, ask, ask_all, resolve
 from tooln1.errors import UserError
 from tooln1.eval.acebench import AceBench
 from tooln1.eval.api_bank import ApiBank
+from tooln1.eval.benchmark import Benchmark, Case, read_response
 from tooln1.eval.bfcl import Bfcl, find_python
-from tooln1.eval.cases import Benchmark, Case, Verdict, contradictions
-from tooln1.eval.reply import Reading, read_reply
-from tooln1.eval.runner import Key, Replies, collect
+from tooln1.eval.rows import Rows
 from tooln1.eval.summary import published, summarise, write_results, write_summary
-from tooln1.prompt import load_model_template
-from tooln1.reward_score.toolcall import THINK
+from tooln1.response_log import ResponseLog
 from tooln1.serve.server import served
 
-BENCHMARKS = ("bfcl", "api_bank", "acebench")
+# A case: its benchmark's name and its id.
+Key = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class Options:
-    """What is evaluated, besides the endpoint: `limit` is cases of each category, None for all."""
+def load_benchmarks(
+    names: Sequence[str],
+    template: str,
+    data: Path | None = None,
+    form: str | None = None,
+    bfcl_python: str | None = None,
+    bfcl_folder: Path = Path("bfcl"),
+) -> list[Benchmark]:
+    """Load the cases of benchmarks.
 
-    output: Path
-    benchmarks: Sequence[str] = BENCHMARKS
-    data: Path | None = None
-    form: str | None = None
-    template: str | None = None
-    limit: int | None = None
-    bfcl_python: str | None = None
-    serve: Sequence[str] = ()
+    Args:
+        template: the text of the prompt template.
+        data: the folder with the data of API-Bank and ACEBench, or the parquet file of `rows`.
+        form: which form of API-Bank's data.
+        bfcl_python: the Python of BFCL's environment.
+        bfcl_folder: for the files of BFCL's evaluator.
+
+    Raises:
+        UserError: a benchmark is unknown, or something is missing or broken in its data.
+    """
+
+    def path() -> Path:
+        if data is None:
+            raise UserError(
+                "--data PATH is missing: the folder with the data of API-Bank and ACEBench, or the parquet file of "
+                "rows; docs/evaluation.md says where to get the data"
+            )
+        return data
+
+    makers = {
+        "bfcl": lambda: Bfcl(find_python(bfcl_python), bfcl_folder, template),
+        "api_bank": lambda: ApiBank(path(), template, form),
+        "acebench": lambda: AceBench(path(), template),
+        "rows": lambda: Rows(path()),
+    }
+    if unknown := [name for name in names if name not in makers]:
+        raise UserError(f"--bench {unknown[0]}: unknown; choose from {', '.join(makers)}")
+    return [makers[name]() for name in dict.fromkeys(names)]
 
 
-def evaluate_command(arguments: argparse.Namespace) -> tuple[str, int]:
-    """Evaluate as the command line asks, and return what `evaluate` does. Raises UserError."""
-    names = arguments.bench.split(",")
-    if unknown := [name for name in names if name not in BENCHMARKS]:
-        raise UserError(f"--bench {unknown[0]}: unknown; choose of {', '.join(BENCHMARKS)}")
-    endpoint = Endpoint(
-        base_url="",
-        model=arguments.model,
-        interface=arguments.interface,
-        seed=arguments.seed,
-        **endpoint_fields(arguments),
-    )
-    options = Options(
-        output=arguments.output or _default_output(arguments.target),
-        benchmarks=list(dict.fromkeys(names)),
-        data=arguments.data,
-        form=arguments.form,
-        template=arguments.template,
-        limit=arguments.limit,
-        bfcl_python=arguments.bfcl_python,
-        serve=shlex.split(arguments.serve),
-    )
-    return evaluate(arguments.target, endpoint, options)
-
-
-def _default_output(target: str) -> Path:
+def default_output(target: str) -> Path:
+    """Return the folder for the results of a checkpoint or an address."""
     name = Path(target).resolve().name if Path(target).is_dir() else target.rstrip("/").split("://")[-1]
     return Path("runs") / "eval" / "".join(char if char.isalnum() or char in "-." else "_" for char in name)
 
 
-def evaluate(target: str, endpoint: Endpoint, options: Options) -> tuple[str, int]:
-    """Evaluate a checkpoint or a running endpoint.
+def evaluate(
+    target: str,
+    benchmarks: Sequence[Benchmark],
+    endpoint: Endpoint,
+    output: Path,
+    *,
+    template: str | None = None,
+    limit: int | None = None,
+    serve: Sequence[str] = (),
+) -> tuple[str, int]:
+    """Evaluate a checkpoint or a running endpoint, and write the files that `tooln1.eval` describes.
 
     Args:
         target: a folder with a model, or an address such as http://localhost:8000/v1.
-        endpoint: how to ask; its address, and an empty model's name, come from the target.
+        endpoint: how to ask; its address, and its model if that is empty, come from the target.
+        template: the name of the prompt template, for the summary.
+        limit: ask only this many cases of each category.
+        serve: for a checkpoint, options of `tooln1 serve`.
 
     Returns:
-        The tables of summary.md, and how many cases got no reply.
+        The tables of summary.md, and the number of cases without a response.
 
     Raises:
-        UserError: something in the data, the endpoint or the output folder must be mended first.
+        UserError: the endpoint does not answer, or the output folder belongs to other settings.
     """
-    # The data come first: a mistake in them should not wait for a server to start.
-    template = load_model_template(target, options.template)
-    benchmarks = _load(options, template)
-    is_address = target.startswith(("http://", "https://"))
-    log = options.output / "server.log"
-    with nullcontext(target) if is_address else served(_checkpoint(target), log, options.serve) as address:
-        ready = resolve(replace(endpoint, base_url=address))
+    chosen = {one.name: _limited(one.cases, limit) for one in benchmarks}
+    prompts = {(name, case.id): case.messages for name, cases in chosen.items() for case in cases}
+    with _address(target, output, serve) as address:
+        endpoint = resolve(replace(endpoint, base_url=address))
         # A checkpoint is known by its folder, not by the address that it happens to get.
-        named = ready.settings() if is_address else {**ready.settings(), "model": target}
-        settings = {**named, "benchmarks": {one.name: _identity(one, options) for one in benchmarks}}
-        with Replies(options.output / "replies.jsonl", settings) as replies:
-            chosen = {one.name: _limited(one.cases, options.limit) for one in benchmarks}
-            prompts = [((name, case.id), case.messages) for name, cases in chosen.items() for case in cases]
-            unanswered = collect(prompts, ready, replies)
-    tables = _conclude(benchmarks, chosen, replies.by_case, unanswered, settings, options, THINK in template)
-    return tables, len(unanswered)
-
-
-def _checkpoint(target: str) -> Path:
-    path = Path(target)
-    if not path.is_dir():
-        raise UserError(f"{target}: neither a model's folder nor an address that starts with http:// or https://")
-    return path
-
-
-def _load(options: Options, template: str) -> list[Benchmark]:
-
-    def data() -> Path:
-        if options.data is None:
-            raise UserError(
-                "--data DIR is missing: the folder with the data of API-Bank and ACEBench; docs/evaluation.md says "
-                "where to get them"
-            )
-        return options.data
-
-    makers = {
-        "bfcl": lambda: Bfcl(find_python(options.bfcl_python), options.output / "bfcl", template),
-        "api_bank": lambda: ApiBank(data(), template, options.form),
-        "acebench": lambda: AceBench(data(), template),
+        model = endpoint.model if target == address else target
+        identities = {one.name: _identity(one) for one in benchmarks}
+        settings = {**endpoint.settings(), "model": model, "benchmarks": identities}
+        lines, unanswered = collect(prompts, endpoint, output / "responses.jsonl", settings)
+    results = {one.name: _judge(one, chosen[one.name], lines) for one in benchmarks}
+    summary = {
+        "model": model,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "settings": {**settings, "limit": limit, "template": template},
+        "benchmarks": {one.name: summarise(one, results[one.name], unanswered) for one in benchmarks},
+        "published": published(),
     }
-    return [makers[name]() for name in options.benchmarks]
+    rows = [row for one in benchmarks for row in results[one.name]]
+    write_results(output, rows)
+    return write_summary(output, summary, rows), len(unanswered)
 
 
-def _identity(benchmark: Benchmark, options: Options) -> dict[str, str]:
-    """What makes two runs of a benchmark comparable: its version, and a digest of all prompts and references."""
+@contextmanager
+def _address(target: str, output: Path, serve: Sequence[str]) -> Iterator[str]:
+    if target.startswith(("http://", "https://")):
+        yield target
+    elif Path(target).is_dir():
+        with served(Path(target), output / "server.log", serve) as address:
+            yield address
+    else:
+        raise UserError(f"{target}: neither a model's folder nor an address that starts with http:// or https://")
+
+
+def _identity(benchmark: Benchmark) -> dict[str, str]:
+    """What makes two runs of a benchmark comparable: its version, and a digest of all prompts and ground truths."""
     digest = hashlib.sha256()
     for case in benchmark.cases:
-        digest.update(json.dumps([case.id, case.messages, case.reference]).encode())
+        digest.update(json.dumps([case.id, case.messages, case.ground_truth]).encode())
     return {"version": benchmark.version, "cases": digest.hexdigest()[:16]}
 
 
@@ -143,55 +143,63 @@ def _limited(cases: Sequence[Case], limit: int | None) -> list[Case]:
     return [case for of_category in taken.values() for case in of_category[:limit]]
 
 
-def _conclude(
-    benchmarks: Sequence[Benchmark],
-    chosen: Mapping[str, Sequence[Case]],
-    replies: Mapping[Key, Mapping[str, Any]],
-    unanswered: Mapping[Key, str],
-    settings: Mapping[str, Any],
-    options: Options,
-    reasoning: bool,
-) -> str:
-    rows: list[dict[str, Any]] = []
-    parts = {}
-    for benchmark in benchmarks:
-        asked = [case.id for case in chosen[benchmark.name]]
-        answered = {name: replies[benchmark.name, name] for name in asked if (benchmark.name, name) in replies}
-        readings = {name: read_reply(line["reply"], reasoning) for name, line in answered.items()}
-        verdicts = benchmark.judge(readings)
-        own = [_row(benchmark.name, case, answered.get(case.id), readings, verdicts) for case in chosen[benchmark.name]]
-        reasons = {name: reason for (its, name), reason in unanswered.items() if its == benchmark.name}
-        impossible = {**contradictions(benchmark.cases), **benchmark.impossible()}
-        parts[benchmark.name] = summarise(benchmark, own, impossible, reasons)
-        rows += own
-    summary = {
-        "model": settings["model"],
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "settings": {**settings, "limit": options.limit, "template": options.template},
-        "benchmarks": parts,
-        "reference": published(),
-    }
-    write_results(options.output, rows)
-    return write_summary(options.output, summary, rows)
+def collect(
+    prompts: Mapping[Key, Messages], endpoint: Endpoint, path: Path, settings: Mapping[str, Any]
+) -> tuple[dict[Key, dict[str, Any]], dict[Key, str]]:
+    """Ask for the response to every prompt that has none in the log at ``path`` yet.
+
+    Returns:
+        {case: line of the log} and, for cases without a response, {case: reason}.
+
+    Raises:
+        UserError: no request at all can succeed, or the log belongs to other settings.
+    """
+    lines: dict[Key, dict[str, Any]] = {}
+    with ResponseLog(path, settings, ("benchmark", "id", "response")) as log:
+        for line in log:
+            lines.setdefault((line["benchmark"], line["id"]), line)
+
+        async def ask_one(client: Any, key: Key) -> None:
+            response = await ask(client, endpoint, prompts[key])
+            lines[key] = {
+                "benchmark": key[0],
+                "id": key[1],
+                "response": response.text,
+                "finish_reason": response.finish_reason,
+                "input_tokens": response.input_tokens,
+                "output_tokens": response.output_tokens,
+            }
+            log.add(lines[key])
+
+        failures = ask_all(endpoint, [None if key in lines else key for key in prompts], ask_one, len(prompts))
+    reasons = dict(failures.reasons)
+    not_asked = f"not asked: the endpoint kept failing ({failures.reasons[-1][1] if reasons else ''})"
+    return lines, {key: reasons.get(key, not_asked) for key in prompts if key not in lines}
 
 
-def _row(
-    benchmark: str,
-    case: Case,
-    line: Mapping[str, Any] | None,
-    readings: Mapping[str, Reading],
-    verdicts: Mapping[str, Verdict],
-) -> dict[str, Any]:
-    verdict = verdicts.get(case.id)
-    return {
-        "benchmark": benchmark,
-        "id": case.id,
-        "category": case.category,
-        "correct": verdict and verdict.correct,
-        "error": verdict and verdict.error,
-        "detail": verdict and verdict.detail,
-        "reply": line and line["reply"],
-        "calls": readings[case.id].calls if line else None,
-        "reference": case.reference,
-        "finish_reason": line and line["finish_reason"],
-    }
+def _judge(benchmark: Benchmark, cases: Sequence[Case], lines: Mapping[Key, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the benchmark's lines of results.jsonl; verdict and response are None if a case has no response."""
+    own = {case.id: lines.get((benchmark.name, case.id)) for case in cases}
+    readings = {}
+    for case in cases:
+        if line := own[case.id]:
+            readings[case.id] = read_response(line["response"], case.wants_reasoning)
+    mistakes = benchmark.judge_all(readings)
+    results = []
+    for case in cases:
+        line, mistake = own[case.id], mistakes.get(case.id)
+        results.append(
+            {
+                "benchmark": benchmark.name,
+                "id": case.id,
+                "category": case.category,
+                "correct": line and mistake is None,
+                "error": line and (mistake.kind if mistake else ""),
+                "detail": line and (mistake.detail if mistake else ""),
+                "response": line and line["response"],
+                "calls": line and readings[case.id].calls,
+                "ground_truth": case.ground_truth,
+                "finish_reason": line and line["finish_reason"],
+            }
+        )
+    return results

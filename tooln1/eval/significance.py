@@ -1,23 +1,24 @@
 """The statistics of accuracies: an interval for one, a test for the difference of two on the same cases."""
 
 import math
+from statistics import NormalDist
 
-_NORMAL_975 = 1.959963984540054
+_Z = NormalDist().inv_cdf(0.975)
 
 
 def wilson(correct: int, total: int) -> tuple[float, float] | None:
-    """Return Wilson's score interval for a share at 95 % confidence; None without a case.
+    """Return Wilson's score interval for an accuracy at 95 % confidence; None without a case.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
     """
     if not total:
         return None
-    share, z = correct / total, _NORMAL_975
-    scale = 1 + z * z / total
-    centre = (share + z * z / (2 * total)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    # At 0 and 1 a limit is the share itself, which rounding must not pass.
-    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
+    accuracy = correct / total
+    scale = 1 + _Z**2 / total
+    centre = (accuracy + _Z**2 / (2 * total)) / scale
+    half = _Z / scale * math.sqrt(accuracy * (1 - accuracy) / total + _Z**2 / (4 * total**2))
+    # At 0 and 1 a limit is the accuracy itself, and rounding must not pass it.
+    return min(accuracy, max(0.0, centre - half)), max(accuracy, min(1.0, centre + half))
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -28,7 +29,7 @@ def mcnemar(gained: int, lost: int) -> float:
         lost: cases that only the first has right.
 
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-    1947; exact, the smaller count is binomial with probability 1/2.
+    1947; exact: the smaller count is binomial with probability 1/2.
     """
     total, fewer = gained + lost, min(gained, lost)
     tail = sum(math.comb(total, count) for count in range(fewer + 1))
@@ -36,10 +37,8 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, 2 * tail / 2**total)
 
 
-def paired_interval(gained: int, lost: int, total: int) -> tuple[float, float] | None:
-    """Return Wald's interval at 95 % for the difference of two accuracies on the same cases; None without a case."""
-    if not total:
-        return None
+def paired_interval(gained: int, lost: int, total: int) -> tuple[float, float]:
+    """Return Wald's interval at 95 % for the difference of two accuracies on the same ``total`` cases."""
     difference = (gained - lost) / total
-    half = _NORMAL_975 * math.sqrt(max(0.0, (gained + lost) / total - difference**2) / total)
+    half = _Z * math.sqrt(max(0.0, (gained + lost) / total - difference**2) / total)
     return difference - half, difference + half

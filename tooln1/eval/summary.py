@@ -1,4 +1,4 @@
-"""From a run's verdicts to its results.jsonl, summary.json and summary.md; the package's docstring has the formats."""
+"""From verdicts to results.jsonl, summary.json and summary.md; the package's docstring has the formats."""
 
 import json
 from collections import Counter
@@ -7,65 +7,55 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tooln1.eval.cases import ERRORS, shorten
+from tooln1.eval.benchmark import MISTAKES, Benchmark
 from tooln1.eval.significance import wilson
-from tooln1.files import atomic_path, write_text
+from tooln1.files import one_line, write_json, write_text
 
 RESULTS, SUMMARY, PAGE = "results.jsonl", "summary.json", "summary.md"
 _EXAMPLES = 3
+_LISTED = 50
 
 Row = dict[str, Any]
 
 
 def write_results(folder: Path, rows: Iterable[Row]) -> None:
-    """Write results.jsonl.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    with atomic_path(folder / RESULTS) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    """Write results.jsonl. Raises UserError."""
+    write_text(folder / RESULTS, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Write summary.json and summary.md, and return the text of the latter without its examples.
-
-    Raises:
-        UserError: a file cannot be written.
-    """
-    write_text(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    """Write summary.json and summary.md, and return the text of the latter without its examples. Raises UserError."""
+    write_json(folder / SUMMARY, summary)
     tables = render(summary)
     write_text(folder / PAGE, tables + "\n".join(_examples(rows)))
     return tables
 
 
-def summarise(benchmark: Any, rows: Sequence[Row], impossible: Mapping[str, str], reasons: Mapping[str, str]) -> Row:
+def summarise(benchmark: Benchmark, rows: Sequence[Row], unanswered: Mapping[tuple[str, str], str]) -> Row:
     """Return one benchmark's part of summary.json.
 
     Args:
-        benchmark: has `groups`.
         rows: its lines of results.jsonl.
-        impossible: {case id: reason}.
-        reasons: {case id: why it has no reply}.
+        unanswered: {(benchmark, case id): why the case has no response}.
     """
     names = list(dict.fromkeys(row["category"] for row in rows))
     categories = {name: _category([row for row in rows if row["category"] == name]) for name in names}
-    groups = benchmark.groups({name: one["accuracy"] for name, one in categories.items()})
-    errors = Counter(row["error"] for row in rows if row["correct"] is False)
+    groups = benchmark.groups(categories)
+    kinds = Counter(row["error"] for row in rows if row["correct"] is False)
     asked = {row["id"] for row in rows}
     return {
         "categories": categories,
         "groups": {name: value for name, value in groups.items() if name != "accuracy"},
         "accuracy": groups["accuracy"],
-        "errors": {kind: errors.get(kind, 0) for kind in ERRORS},
+        "errors": {kind: kinds[kind] for kind in MISTAKES},
         "truncated": sum(row["finish_reason"] == "length" for row in rows),
-        "impossible": [{"id": name, "reason": reason} for name, reason in impossible.items() if name in asked],
-        "unanswered": [{"id": name, "reason": reason} for name, reason in reasons.items()],
+        "impossible": [{"id": id, "reason": why} for id, why in benchmark.impossible().items() if id in asked],
+        "unanswered": [{"id": id, "reason": why} for (name, id), why in unanswered.items() if name == benchmark.name],
     }
 
 
 def published() -> list[Row]:
-    """Return the paper's figures as summary.json's "reference", accuracies as shares."""
+    """Return the paper's figures as in summary.json, accuracies from 0 to 1."""
     found = json.loads((files("tooln1.eval") / "published.json").read_text(encoding="utf-8"))
     return [
         {
@@ -92,7 +82,7 @@ def render(summary: Mapping[str, Any]) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Return a share as a percentage; an absent one as a dash."""
+    """Write an accuracy as a percentage, and a missing one as a dash."""
     return "–" if value is None else f"{100 * value:.2f}"
 
 
@@ -134,7 +124,7 @@ def _comparison(summary: Mapping[str, Any], name: str, benchmark: Row) -> Iterat
     own = {**benchmark["groups"], "accuracy": benchmark["accuracy"]}
     rows = [[f"{summary['model']} (this run)", *map(percent, own.values())]]
     theirs: dict[str, dict[str, float]] = {}
-    for one in summary["reference"]:
+    for one in summary["published"]:
         if one["benchmark"] == name:
             theirs.setdefault(one["model"], {})[one["group"]] = one["accuracy"]
     rows += [[f"{model} (paper)", *(percent(groups.get(group)) for group in own)] for model, groups in theirs.items()]
@@ -144,38 +134,34 @@ def _comparison(summary: Mapping[str, Any], name: str, benchmark: Row) -> Iterat
 def _error_table(benchmark: Row) -> Iterator[str]:
     if not any(benchmark["errors"].values()):
         return iter(())
-    rows = [[ERRORS[kind], f"{count:,}"] for kind, count in benchmark["errors"].items()]
-    return table(("what was wrong", "replies"), rows)
+    rows = [[MISTAKES[kind], f"{count:,}"] for kind, count in benchmark["errors"].items()]
+    return table(("mistake", "responses"), rows)
 
 
 def _listed(benchmark: Row) -> Iterator[str]:
     if benchmark["truncated"]:
-        yield f"{benchmark['truncated']:,} replies were cut off at the length limit.\n"
+        yield f"{benchmark['truncated']:,} responses were cut off at the length limit.\n"
     titles = {
-        "unanswered": "without a reply, in no figure above",
+        "unanswered": "without a response, in no figure above",
         "impossible": "that no model can have right, by the benchmark's own data and rules",
     }
     for key, what in titles.items():
         if benchmark[key]:
             yield f"Cases {what}: {len(benchmark[key]):,}\n"
-            yield from (f"- {one['id']}: {shorten(one['reason'], 200)}" for one in benchmark[key][:50])
-            yield f"- … (all in {SUMMARY})\n" if len(benchmark[key]) > 50 else ""
+            yield from (f"- {one['id']}: {one_line(one['reason'])}" for one in benchmark[key][:_LISTED])
+            yield f"- … (all in {SUMMARY})\n" if len(benchmark[key]) > _LISTED else ""
 
 
 def _examples(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield examples of each kind of error, the first of each benchmark."""
-    yield "\n## Examples of errors\n"
-    for kind, meaning in ERRORS.items():
-        found = [row for row in rows if row["correct"] is False and row["error"] == kind]
-        chosen = [row for name in dict.fromkeys(row["benchmark"] for row in found) for row in _first(found, name)]
-        if chosen:
+    """Yield examples of each kind of mistake, the first of each benchmark."""
+    yield "\n## Examples of mistakes\n"
+    for kind, meaning in MISTAKES.items():
+        found = [row for row in rows if row["error"] == kind]
+        if found:
             yield f"### {kind}: {meaning}\n"
-        for row in chosen:
-            yield f"- {row['benchmark']} `{row['id']}`: {row['detail']}"
-            yield f"  - reference: `{shorten(json.dumps(row['reference'], ensure_ascii=False), 300)}`"
-            yield f"  - reply: `{shorten(row['reply'], 400).replace('`', chr(39))}`"
+        for benchmark in dict.fromkeys(row["benchmark"] for row in found):
+            for row in [row for row in found if row["benchmark"] == benchmark][:_EXAMPLES]:
+                yield f"- {benchmark} `{row['id']}`: {row['detail']}"
+                yield f"  - ground truth: `{one_line(json.dumps(row['ground_truth'], ensure_ascii=False), 300)}`"
+                yield f"  - response: `{one_line(row['response'] or '(empty)', 400).replace('`', chr(39))}`"
         yield ""
-
-
-def _first(rows: Sequence[Row], benchmark: str) -> list[Row]:
-    return [row for row in rows if row["benchmark"] == benchmark][:_EXAMPLES]

@@ -47,7 +47,7 @@ def _read(name: str, summary: dict[str, Any]) -> Evaluation:
     evaluation = Evaluation(name, str(summary.get("model", "")), str(summary.get("created", "")))
     for benchmark, result in (summary.get("benchmarks") or {}).items():
         evaluation.tables.append(_categories(benchmark, result))
-        published = [one for one in summary.get("reference") or [] if one["benchmark"] == benchmark]
+        published = [one for one in summary.get("published") or [] if one["benchmark"] == benchmark]
         if published:
             evaluation.tables.append(_comparison(benchmark, result, published))
     return evaluation

@@ -1,20 +1,21 @@
-"""The calls that BFCL's possible answers describe: to be shown beside a reply, and checked for being right at all.
+"""The calls that BFCL's possible answers describe: shown beside a response, and checked for being right at all.
 
-A possible answer allows several values for each argument, "" among them where it may be left out. Here the first of
-them is taken. In Java and JavaScript every argument is source text in a string, which BFCL's evaluator converts to a
-value by the declared type (bfcl_eval/eval_checker/ast_eval/type_convertor/): what is written here is what it reads.
+A possible answer allows several values for each argument, "" among them if the argument may be left out. The first of
+them is taken here. In Java and JavaScript every argument is source text in a string, which BFCL's evaluator converts to
+a value by the declared type (bfcl_eval/eval_checker/ast_eval/type_convertor/): the calls are written so that it can.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Calls = list[dict[str, Any]]
+from tooln1.eval.benchmark import Calls
+
 Tools = Sequence[Mapping[str, Any]]
 
 
-def reference_calls(category: str, answers: Sequence[Mapping[str, Any]] | None, tools: Tools) -> Calls:
-    """Return the calls that a right reply holds.
+def ground_truth_calls(category: str, answers: Sequence[Mapping[str, Any]] | None, tools: Tools) -> Calls:
+    """Return the calls of a correct response.
 
     Args:
         category: BFCL's name, such as "simple_java".
@@ -22,14 +23,11 @@ def reference_calls(category: str, answers: Sequence[Mapping[str, Any]] | None, 
         tools: the tools as the data declare them, without the hints that the prompt gets.
     """
     if answers is None:
-        # Any call will do for relevance, none for irrelevance.
+        # Relevance takes any call, irrelevance none.
         return [] if "irrelevance" in category else [{"name": tools[0]["name"], "arguments": {}}]
-    write = {"simple_java": _java, "simple_javascript": _javascript}.get(category, _as_is)
-    return [_call(name, allowed, _declaration(name, tools), write) for one in answers for name, allowed in one.items()]
-
-
-def _declaration(name: str, tools: Tools) -> Mapping[str, Any]:
-    return next((tool["parameters"] for tool in tools if tool["name"] == name), {})
+    write = {"simple_java": _java, "simple_javascript": _javascript}.get(category, lambda value, schema: value)
+    declared = {tool["name"]: tool["parameters"] for tool in reversed(tools)}
+    return [_call(name, allowed, declared.get(name, {}), write) for one in answers for name, allowed in one.items()]
 
 
 def _call(name: str, allowed: Mapping[str, list], parameters: Mapping[str, Any], write: Callable) -> dict[str, Any]:
@@ -39,14 +37,14 @@ def _call(name: str, allowed: Mapping[str, list], parameters: Mapping[str, Any],
         chosen = [value for value in values if value != ""]
         if not chosen and argument in required:
             chosen = values
-        # Some answers allow arguments to be left out that the tool does not declare: to give them would be wrong.
+        # An argument that the tool does not declare would be wrong, so it is left out if the answer allows that.
         if chosen and (argument in schemas or "" not in values):
             arguments[argument] = write(_plain(chosen[0]), schemas.get(argument, {}))
     return {"name": name, "arguments": arguments}
 
 
 def _plain(value: Any) -> Any:
-    """Choose inside a value: each key of an object has allowed values of its own, one level deep."""
+    """Choose inside a value: each key of an object has its own allowed values, one level deep."""
     if isinstance(value, dict):
         chosen = {key: _first(values) for key, values in value.items()}
         return {key: one for key, one in chosen.items() if one != ""}
@@ -59,10 +57,6 @@ def _first(values: Any) -> Any:
     if not isinstance(values, list):
         return values
     return next((value for value in values if value != ""), "")
-
-
-def _as_is(value: Any, schema: Mapping[str, Any]) -> Any:
-    return value
 
 
 def _java(value: Any, schema: Mapping[str, Any]) -> str:
@@ -91,5 +85,5 @@ def _javascript(value: Any, schema: Mapping[str, Any]) -> str:
         return value
     if kind == "Bigint":
         return f"{json.dumps(value)}n"
-    # With the items of an array of Bigint left as they are: no answer has one.
+    # No answer has an array of Bigint.
     return json.dumps(value)

@@ -1,10 +1,10 @@
-"""What is read from a reply: the reward's strict grammar, in plain values."""
+"""What is read from a response, in plain values, and which cases no model can have right."""
 
 import json
 
 import pytest
 
-from tooln1.eval.reply import read_reply
+from tooln1.eval.benchmark import Case, mean, read_response
 from tooln1.reward_score.toolcall import compute_score
 
 CALLS = '[{"name": "f", "arguments": {"a": 1, "b": 1.5, "c": true, "d": null, "e": [1], "f": {"g": "h"}}}]'
@@ -12,11 +12,11 @@ GOOD = f"<think>so it is</think>\n<tool_call>{CALLS}</tool_call>"
 
 
 def test_values_are_plain():
-    assert read_reply(GOOD).calls == json.loads(CALLS)
+    assert read_response(GOOD).calls == json.loads(CALLS)
 
 
 @pytest.mark.parametrize(
-    "reply, fault",
+    "response, problem",
     [
         ("", "does not start with <think>: the response is empty"),
         ("I cannot help.", "does not start with <think>: I cannot help."),
@@ -33,10 +33,10 @@ def test_values_are_plain():
         ("<tool_call>" * 10_000, "does not start with <think>"),
     ],
 )
-def test_what_is_not_of_the_grammar_has_no_calls_and_a_reason(reply, fault):
-    reading = read_reply(reply)
+def test_a_response_that_breaks_the_grammar_has_no_calls_and_a_reason(response, problem):
+    reading = read_response(response)
     assert reading.calls is None
-    assert reading.fault.startswith(fault)
+    assert reading.problem.startswith(problem)
 
 
 @pytest.mark.parametrize(
@@ -46,22 +46,30 @@ def test_what_is_not_of_the_grammar_has_no_calls_and_a_reason(reply, fault):
         ('"\ud800"', "?"),  # and as it is
         ('"\\u00e9"', "é"),
         ("1e400", "1e400"),  # too large for a float
-        ("9" * 5000, "9" * 5000),  # and for Python's default bound on integers
+        ("9" * 5000, "9" * 5000),  # and for Python's default limit on integers
         ("-0", 0),
     ],
 )
 def test_values_that_cannot_be_written_again_are_replaced(text, value):
-    [call] = read_reply(f'<think>a</think><tool_call>[{{"name": "f", "arguments": {{"a": {text}}}}}]</tool_call>').calls
+    response = f'<think>a</think><tool_call>[{{"name": "f", "arguments": {{"a": {text}}}}}]</tool_call>'
+    [call] = read_response(response).calls
     assert call["arguments"] == {"a": value}
     json.dumps(call, ensure_ascii=False, allow_nan=False).encode()
 
 
-@pytest.mark.parametrize("reply", ["", "x", GOOD, GOOD[3:], GOOD + "x", GOOD.replace("so it is", "")])
-def test_a_reply_has_calls_where_the_reward_sees_the_format(reply):
-    assert (read_reply(reply).calls is not None) == (compute_score("x", reply, "[]")["format"] == 1)
+@pytest.mark.parametrize("response", ["", "x", GOOD, GOOD[3:], GOOD + "x", GOOD.replace("so it is", "")])
+def test_a_response_has_calls_where_the_reward_sees_the_format(response):
+    assert (read_response(response).calls is not None) == (compute_score("x", response, "[]")["format"] == 1)
 
 
-def test_reasoning_is_not_asked_for_where_the_template_asks_for_none():
-    assert read_reply(f"<tool_call>{CALLS}</tool_call>", reasoning=False).calls == json.loads(CALLS)
-    assert read_reply("Sorry.", reasoning=False).fault
-    assert read_reply("<tool_call>[1]</tool_call>", reasoning=False).fault.startswith("not a list of calls")
+def test_a_prompt_that_asks_for_no_reasoning_needs_none():
+    case = Case("x", "x", [{"role": "system", "content": "Call in <tool_call></tool_call>."}], [])
+    assert not case.wants_reasoning
+    assert read_response(f"<tool_call>{CALLS}</tool_call>", reasoning=False).calls == json.loads(CALLS)
+    assert read_response("Sorry.", reasoning=False).problem
+    assert read_response("<tool_call>[1]</tool_call>", reasoning=False).problem.startswith("not a list of calls")
+
+
+def test_a_mean_needs_all_its_values():
+    assert mean([0.5, 1.0]) == 0.75
+    assert mean([0.5, None]) is None and mean([]) is None

@@ -1,0 +1,71 @@
+"""BFCL's official evaluator, in its own environment, on responses of our format."""
+
+import pytest
+from oracle import judge_all, say, say_damaged, say_prose
+
+from tooln1.errors import UserError
+from tooln1.eval.benchmark import MISTAKES, WRONG_TOOL, Reading
+from tooln1.eval.bfcl import CATEGORIES, Bfcl, find_python
+
+# The cases whose data are broken in the package of 2026.3.23; the reasons are the evaluator's.
+BROKEN = {
+    "simple_java_36",
+    "simple_java_64",
+    "simple_java_65",
+    "live_simple_106-63-0",
+    "live_simple_112-68-0",
+    "live_multiple_862-181-3",
+    "live_multiple_964-207-0",
+}
+# Pairs with the same prompt, one of which expects a call and the other none.
+CONTRADICTORY = {
+    "live_simple_29-7-2",
+    "live_irrelevance_118-7-8",
+    "live_simple_176-102-0",
+    "live_irrelevance_567-175-0",
+    "live_multiple_262-125-1",
+    "live_irrelevance_565-173-0",
+}
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory):
+    try:
+        return Bfcl(find_python(), tmp_path_factory.mktemp("bfcl"))
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("respond", [say, say_damaged, say_prose])
+def test_all_cases(benchmark, respond):
+    mistakes = judge_all(benchmark, respond)
+    right = {name for name, mistake in mistakes.items() if mistake is None}
+    assert {mistake.kind for mistake in mistakes.values() if mistake} <= MISTAKES.keys()
+    irrelevant = {case.id for case in benchmark.cases if "irrelevance" in case.category}
+    relevant = {case.id for case in benchmark.cases if case.category == "live_relevance"}
+    # A damaged call is still a call, and no call is damaged where none is wanted.
+    expected = {say: mistakes.keys() - BROKEN, say_damaged: irrelevant | relevant, say_prose: irrelevant}
+    assert right == expected[respond]
+
+
+def test_calls_of_any_size_get_a_verdict(benchmark):
+    case = next(case for case in benchmark.cases if case.id == "simple_python_100")
+    calls = [{"name": "f" * 100_000, "arguments": {"\n": "x" * 100_000}}]
+    assert benchmark.judge(case, Reading("", calls)).kind == WRONG_TOOL
+
+
+def test_only_known_cases_are_impossible(benchmark):
+    impossible = benchmark.impossible()
+    assert impossible.keys() == BROKEN | CONTRADICTORY
+    assert all(impossible.values())
+
+
+def test_groups_are_the_leaderboards(benchmark):
+    categories = {name: {"accuracy": 1.0} for name in CATEGORIES}
+    assert set(benchmark.groups(categories).values()) == {1.0}
+    groups = benchmark.groups({**categories, "simple_java": {"accuracy": 0.4}, "live_simple": {"accuracy": 0.5}})
+    assert groups["simple"] == pytest.approx(0.8)
+    assert groups["non_live"] == pytest.approx((0.8 + 3) / 4)
+    assert groups["live"] == pytest.approx((258 * 0.5 + 1053 + 16 + 24) / 1351)
+    assert groups["accuracy"] == pytest.approx((groups["non_live"] + groups["live"]) / 2)
+    assert benchmark.groups({**categories, "multiple": {"accuracy": None}})["accuracy"] is None

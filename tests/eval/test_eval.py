@@ -1,0 +1,210 @@
+"""`tooln1 eval` and `tooln1 compare` from the command line, against a local endpoint."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from oracle import say, say_damaged, say_prose
+
+from tooln1.cli import main
+from tooln1.eval.acebench import AceBench
+from tooln1.eval.benchmark import MISTAKES
+from tooln1.eval.rows import Rows
+from tooln1.eval.summary import published
+from tooln1.prompt import split_system
+
+pytest.importorskip("openai", reason="needs OpenAI's client")
+
+
+@pytest.fixture
+def oracle(oracle, api_bank, acebench):
+    oracle.know(acebench)
+    oracle.know(api_bank["function_calling"])
+    return oracle
+
+
+def evaluate(oracle, data, output, *options, bench="api_bank,acebench"):
+    main(["eval", oracle.url, "--bench", bench, "--data", str(data), "--output", str(output), *options])
+    return read(output)
+
+
+def read(output):
+    rows = [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]
+    return json.loads((output / "summary.json").read_text()), rows
+
+
+def test_the_files_have_the_documented_fields(tmp_path, oracle, data, capsys):
+    summary, rows = evaluate(oracle, data, tmp_path, "--limit", "2")
+    assert summary.keys() == {"model", "created", "settings", "benchmarks", "published"}
+    assert (summary["model"], summary["settings"]["limit"]) == ("oracle", 2)
+    assert summary["published"] == published() and "Tool-N1-7B (paper)" in capsys.readouterr().out
+    acebench = summary["benchmarks"]["acebench"]
+    assert acebench["accuracy"] == 1.0 and acebench["errors"] == dict.fromkeys(MISTAKES, 0)
+    interval = pytest.approx([0.3424, 1.0], abs=1e-4)
+    category = {"accuracy": 1.0, "correct": 2, "scored": 2, "unanswered": 0, "interval": interval}
+    assert acebench["categories"]["en_atom_bool"] == category
+    assert len(rows) == 2 + 8 * 2 == len({(row["benchmark"], row["id"]) for row in rows})
+    [row] = [row for row in rows if row["id"] == "apibank_l1/1"]
+    response = row.pop("response")
+    assert row.pop("calls") == row.pop("ground_truth") and response.startswith("<think>")
+    assert row == {
+        **{"benchmark": "api_bank", "id": "apibank_l1/1", "category": "level_1_call"},
+        **{"correct": True, "error": "", "detail": "", "finish_reason": "stop"},
+    }
+    lines = [json.loads(line) for line in (tmp_path / "responses.jsonl").read_text().splitlines()]
+    assert lines[0].keys() == {"settings"} and len(lines) == 1 + len(rows)
+
+
+def test_mistakes_are_counted_and_shown(tmp_path, oracle, data):
+    oracle.answer = lambda case: say_damaged(case) if case.id.startswith("apibank") else say_prose(case)
+    summary, _ = evaluate(oracle, data, tmp_path, "--limit", "4")
+    assert summary["benchmarks"]["acebench"]["errors"] == {**dict.fromkeys(MISTAKES, 0), "format": 32}
+    assert summary["benchmarks"]["api_bank"]["errors"] == {**dict.fromkeys(MISTAKES, 0), "wrong_type": 4}
+    page = (tmp_path / "summary.md").read_text()
+    assert "### wrong_type" in page and "### format" in page
+    assert re.search(r"- api_bank `apibank_l1/\d+`: \w+ is \{\"damaged\": true\} instead of", page)
+    assert page.count("- acebench `") == 3
+
+
+def test_unanswered_cases_are_in_no_figure_and_asked_by_the_next_run(tmp_path, oracle, data, capsys):
+    oracle.answer = lambda case: (500, {}) if case.id == "apibank_l1/1" else say(case)
+    with pytest.raises(SystemExit) as stopped:
+        evaluate(oracle, data, tmp_path, "--limit", "3", "--retries", "0")
+    assert stopped.value.code == 1
+    assert "1 cases got no response" in capsys.readouterr().err
+    summary, rows = read(tmp_path)
+    found = summary["benchmarks"]["api_bank"]
+    assert found["accuracy"] == 1.0
+    assert found["categories"]["level_1_call"]["unanswered"] == 1
+    assert [one["id"] for one in found["unanswered"]] == ["apibank_l1/1"]
+    assert {(row["correct"], row["response"]) for row in rows if row["id"] == "apibank_l1/1"} == {(None, None)}
+    oracle.answer = say
+    asked = sum(oracle.asked.values())
+    summary, _ = evaluate(oracle, data, tmp_path, "--limit", "3")
+    assert not summary["benchmarks"]["api_bank"]["unanswered"]
+    assert sum(oracle.asked.values()) == asked + 1
+
+
+def test_what_was_not_asked_is_unanswered_too(tmp_path, oracle, data):
+    oracle.answer = lambda case: (500, {})
+    with pytest.raises(SystemExit):
+        evaluate(oracle, data, tmp_path, "--limit", "5", "--retries", "0", "--concurrency", "1")
+    unanswered = read(tmp_path)[0]["benchmarks"]["acebench"]["unanswered"]
+    assert len(unanswered) == 40
+    assert unanswered[-1]["reason"].startswith("not asked: the endpoint kept failing (InternalServerError")
+
+
+def test_rows_are_evaluated_with_their_responses(tmp_path, oracle, tiny_data):
+    file = tiny_data / "test.parquet"
+    rows = Rows(file)
+    oracle.know(rows)
+    oracle.answer = lambda case: say_damaged(case) if "integer" in case.category else say(case)
+    summary, results = evaluate(oracle, file, tmp_path, "--limit", "2", bench="rows")
+    kinds = {f"{row['data_source']}: {row['extra_info']['kind']}" for row in pq.read_table(file).to_pylist()}
+    categories = summary["benchmarks"]["rows"]["categories"]
+    assert categories.keys() == kinds
+    assert {name for name, one in categories.items() if one["accuracy"] == 0} == {"toolcall/synthetic: integer"}
+    assert summary["benchmarks"]["rows"]["accuracy"] == pytest.approx(1 - 1 / len(kinds))
+    assert all(row["response"].startswith("<think>") for row in results)
+
+
+def test_a_folder_of_other_settings_is_refused_in_one_line(tmp_path, oracle, data, capsys):
+    evaluate(oracle, data, tmp_path, "--limit", "1")
+    for options in (["--temperature", "0.5"], ["--bench", "api_bank"], ["--form", "dialogues"]):
+        with pytest.raises(SystemExit) as stopped:
+            evaluate(oracle, data, tmp_path, "--limit", "1", *options)
+        assert stopped.value.code == 2
+        [line] = [line for line in capsys.readouterr().err.splitlines() if "choose another --output" in line]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["eval", "nowhere", "--bench", "none"], "--bench none: unknown"),
+        (["eval", "nowhere", "--bench", "api_bank"], "--data PATH is missing"),
+        (["eval", "http://x/v1", "--bench", "api_bank", "--data", "/nowhere"], "/nowhere: no apibank_l1.json"),
+        (["eval", "x", "--bench", "api_bank", "--extra-body", "1"], "--extra-body: expected a JSON object, got 1"),
+        (["eval", "x", "--bench", "bfcl", "--bfcl-python", "/no"], "/no: no Python of BFCL's environment"),
+        (["compare", "one"], "compare: give two folders or more"),
+        (["compare", "/nowhere", "/nowhere"], "/nowhere/summary.json: cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_a_target_that_is_no_model_is_named(data, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["eval", "nowhere", "--bench", "acebench", "--data", str(data), "--output", str(tmp_path)])
+    assert "nowhere: neither a model's folder nor an address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number, code, words", [(signal.SIGINT, 130, "stopped"), (signal.SIGKILL, -9, "")])
+def test_a_stopped_run_resumes(tmp_path, oracle, data, number, code, words):
+    oracle.answer = lambda case: time.sleep(0.02) or say(case)
+    arguments = ["eval", oracle.url, "--bench", "api_bank", "--data", str(data), "--output", str(tmp_path)]
+    arguments += ["--limit", "60", "--concurrency", "2"]
+    process = subprocess.Popen([sys.executable, "-m", "tooln1.cli", *arguments], stderr=subprocess.PIPE, env=os.environ)
+    while len(oracle.asked) < 20:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    errors = process.stderr.read().decode()
+    assert process.wait() == code
+    assert errors == (f"{words}; the same command resumes\n" if words else "")
+    kept = len((tmp_path / "responses.jsonl").read_bytes().split(b"\n")) - 2
+    time.sleep(0.1)  # what was on its way
+    asked = sum(oracle.asked.values())
+    assert 10 < kept < 60
+    main(arguments)
+    assert sum(oracle.asked.values()) - asked == 60 - kept
+    assert read(tmp_path)[0]["benchmarks"]["api_bank"]["categories"]["level_1_call"]["correct"] == 60
+
+
+def test_another_template_writes_the_prompts(tmp_path, oracle, data):
+    template = tmp_path / "direct.txt"
+    template.write_text("Tools:\n{tools}\nCall them in <tool_call></tool_call>.")
+    oracle.know(AceBench(data, template.read_text()))
+    # Without <think> in the template, the calls are the whole response.
+    oracle.answer = lambda case: say(case).split("</think>")[1]
+    options = ["--limit", "2", "--template", str(template)]
+    summary, rows = evaluate(oracle, data, tmp_path / "out", *options, bench="acebench")
+    assert summary["benchmarks"]["acebench"]["accuracy"] == 1.0
+    assert rows[0]["response"].strip().startswith("<tool_call>")
+    _, tools = split_system(oracle.bodies[-1]["messages"][0]["content"], template.read_text())
+    assert tools
+
+
+def test_compare_shows_what_was_gained_and_lost(tmp_path, oracle, data, capsys):
+    evaluate(oracle, data, tmp_path / "a", "--limit", "8")
+    oracle.answer = lambda case: say_damaged(case) if "atom_bool" in case.id else say(case)
+    evaluate(oracle, data, tmp_path / "b", "--limit", "9")
+    capsys.readouterr()
+    main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "a")])
+    other, same = capsys.readouterr().out.split("\n## ")[1:]
+    assert "9 cases are left out" in other and "left out" not in same
+    row = re.search(r"\| acebench: en_atom_bool .*", other)[0]
+    assert [cell.strip() for cell in row.split("|")[2:5]] == ["8", "100.00", "0.00"]
+    assert [cell.strip() for cell in row.split("|")[7:10]] == ["0", "8", "0.008"]  # 2 / 2^8
+    assert re.search(r"\| acebench: all cases .* 0 \| +0 \| 1\.000 \|", same)
+
+
+def test_published_figures_are_fractions_with_a_source():
+    figures = published()
+    assert {one["benchmark"] for one in figures} <= {"bfcl", "api_bank", "acebench"}
+    assert all(0.5 < one["accuracy"] < 1 and "arxiv.org/abs/2505.00024" in one["source"] for one in figures)
+    bfcl = {(one["model"], one["group"]): one["accuracy"] for one in figures if one["benchmark"] == "bfcl"}
+    for model in {model for model, _ in bfcl}:
+        # The paper's overall is the mean of the two.
+        halves = bfcl[model, "live"] + bfcl[model, "non_live"]
+        assert bfcl[model, "accuracy"] == pytest.approx(halves / 2, abs=1e-4)
