@@ -166,7 +166,7 @@ def test_who_went_back_by_hand_is_obeyed(tmp_path, save):
 
 
 @pytest.mark.parametrize("text", ["", "twenty", "\0\0", "²"])
-def test_a_broken_tracker_is_written_anew(text, tmp_path, save):
+def test_a_broken_tracker_is_rewritten(text, tmp_path, save):
     for step in (10, 20):
         save(tmp_path, step)
     (tmp_path / checkpoints.TRACKER).write_text(text)
@@ -184,16 +184,16 @@ def test_folders_that_the_rotation_has_emptied_are_passed_over(tmp_path, save):
     assert choice.step == 10 and rotated.exists()
 
 
-def test_when_nothing_usable_is_left_the_run_does_not_start_anew_unasked(tmp_path, save):
+def test_when_nothing_usable_is_left_the_run_does_not_start_again_unasked(tmp_path, save):
     truncate(save(tmp_path, 10) / MODEL)
-    with pytest.raises(UserError, match="no usable checkpoint is left; choose another RUN_DIR.*global_step_10"):
+    with pytest.raises(UserError, match="no usable checkpoint is left; choose another run folder.*global_step_10"):
         checkpoints.choose(tmp_path)
 
 
 def test_the_best_one_is_offered_when_nothing_else_is_left(tmp_path, save):
     save(tmp_path, 10)
     checkpoints.keep_best(tmp_path, 10, 0.5)
-    # Written anew, since the files of best/ are links to the same bytes.
+    # Rewritten, since the files of best/ are links to the same bytes.
     model = tmp_path / "global_step_10" / MODEL
     data = model.read_bytes()
     model.unlink()

@@ -1,11 +1,11 @@
-"""The checkpoints of a run: whether one is whole, which one to go on from, which ones to keep.
+"""The checkpoints of a run: which are complete, which one to resume from, which ones to keep.
 
 verl names them ``global_step_<N>`` in trainer.default_local_dir, and the newest complete one in
-``latest_checkpointed_iteration.txt``. Added here are a manifest in each, ``best/global_step_<N>`` and ``best.json``.
+``latest_checkpointed_iteration.txt``. This module adds a manifest to each, ``best/global_step_<N>`` and ``best.json``.
 
-A checkpoint of a hundred gigabytes cannot be read before every start, so it is checked for what a broken disk, a full
-one or a killed process leaves behind: missing files, wrong sizes, archives without their directory, records without
-their heads. ``full=True`` reads everything and compares the checksums that torch keeps in its files.
+Reading a checkpoint of a hundred gigabytes before every start would take too long. `find_fault` therefore looks for
+what a full or broken disk or a killed process leaves behind: missing files, wrong sizes, archives without a directory,
+records without a header. ``full=True`` reads everything and compares the checksums that torch stores in its files.
 """
 
 import json
@@ -28,12 +28,12 @@ BEST = "best"
 BEST_FILE = "best.json"
 
 _SHARD = re.compile(r"(\w+)_world_size_(\d+)_rank_(\d+)\.pt")
-_RECORD = b"PK\x03\x04"  # what every record of a zip archive begins with
+_RECORD = b"PK\x03\x04"  # the first bytes of every record in a zip archive
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The step to go on from, None for a fresh start, and one sentence on everything that is not as it should be."""
+    """The step to resume from (None for a fresh start), and one sentence on each checkpoint that cannot be used."""
 
     step: int | None
     notes: tuple[str, ...]
@@ -46,10 +46,10 @@ def write_manifest(folder: Path) -> None:
 
 
 def find_fault(folder: Path, full: bool = False) -> str | None:
-    """What is wrong with a checkpoint, or None.
+    """Return what is wrong with a checkpoint, or None.
 
-    One with a manifest must have its files in their sizes; one without, as verl alone writes them, the shards of all
-    ranks and the state of the data loader. The files that are there must be of their formats.
+    A checkpoint with a manifest must have the listed files in their sizes. One that verl alone has written must have
+    the shards of all ranks and the state of the data loader. Every file must be valid in its format.
     """
     manifest = folder / MANIFEST
     faults = _manifest_faults(folder) if manifest.exists() else _missing_parts(folder)
@@ -63,17 +63,17 @@ def find_fault(folder: Path, full: bool = False) -> str | None:
 
 
 def choose(checkpoints: Path, full: bool = False) -> Choice:
-    """Find the newest usable checkpoint, set aside those that are broken, and make verl's tracker file name it.
+    """Find the newest usable checkpoint, set broken ones aside, and write the usable one into verl's tracker file.
 
     Nothing is deleted: a broken ``global_step_<N>`` becomes ``global_step_<N>.damaged``. A complete checkpoint newer
-    than the one that the tracker names is left alone, since whoever wrote the tracker may have gone back on purpose.
+    than the tracker's is left alone, since somebody may have edited the tracker to go back.
 
     Raises:
-        UserError: there was a checkpoint to go on from, and none of those that are left is usable.
+        UserError: the tracker names a checkpoint, and no usable one is left.
     """
     tracked, notes, chosen = tracked_step(checkpoints), [], None
     if tracked is None and (checkpoints / TRACKER).exists():
-        notes.append(f"{checkpoints / TRACKER}: expected the number of a step; it is written anew")
+        notes.append(f"{checkpoints / TRACKER}: expected the number of a step; it will be rewritten")
     for step in reversed(checkpoint_steps(checkpoints)):
         folder = checkpoint_folder(checkpoints, step)
         if _is_rotated(folder) and (tracked is None or step < tracked):
@@ -82,7 +82,7 @@ def choose(checkpoints: Path, full: bool = False) -> Choice:
         if fault:
             notes.append(f"{folder}: not usable ({fault}); set aside as {_set_aside(folder).name}")
         elif tracked is not None and step > tracked:
-            notes.append(f"{folder}: newer than step {tracked}, which {TRACKER} names and which is used")
+            notes.append(f"{folder}: newer than step {tracked} of {TRACKER}; the run resumes from step {tracked}")
         else:
             chosen = step
             break
@@ -90,18 +90,18 @@ def choose(checkpoints: Path, full: bool = False) -> Choice:
         raise UserError(f"{_nothing_left(checkpoints)} {'; '.join(notes)}")
     if chosen != tracked:
         write_text(checkpoints / TRACKER, f"{chosen}")
-        notes.append(f"{checkpoints}: going on from step {chosen}")
+        notes.append(f"{checkpoints}: resuming from step {chosen}")
     return Choice(chosen, tuple(notes))
 
 
 def world_size(folder: Path) -> int | None:
-    """The number of ranks that wrote a checkpoint, None if its files do not tell."""
+    """Return the number of ranks that wrote a checkpoint, None if its files do not tell."""
     sizes = {int(match[2]) for path in _files(folder) if (match := _SHARD.fullmatch(path.name))}
     return sizes.pop() if len(sizes) == 1 else None
 
 
 def read_best(checkpoints: Path) -> dict[str, Any] | None:
-    """best.json: {"step", "accuracy"}, or None if there is none whose checkpoint is there."""
+    """Return {"step", "accuracy"} of the best checkpoint, None if there is none."""
     try:
         best = json.loads((checkpoints / BEST_FILE).read_text())
         step, _ = int(best["step"]), float(best["accuracy"])
@@ -111,13 +111,13 @@ def read_best(checkpoints: Path) -> dict[str, Any] | None:
 
 
 def keep_best(checkpoints: Path, step: int, accuracy: float) -> bool:
-    """Keep the checkpoint of ``step`` in best/ if its validation accuracy is above that of the one there.
+    """Keep the checkpoint of ``step`` in best/ if its validation accuracy is the highest so far.
 
-    Its files are linked, and copied only where the file system has no links, so that the rotation, which deletes
-    ``global_step_<N>``, takes nothing away. Of equal accuracies the earlier step stays.
+    Its files are hard links, so that the rotation may delete ``global_step_<N>``; they are copies only on a file system
+    without links. With equal accuracies the earlier step stays.
 
     Returns:
-        Whether it is the best now.
+        True if it is the best now.
     """
     best, source = read_best(checkpoints), checkpoint_folder(checkpoints, step)
     if not source.is_dir() or (best and accuracy <= best["accuracy"]):
@@ -138,8 +138,8 @@ def keep_best(checkpoints: Path, step: int, accuracy: float) -> bool:
 def prune(checkpoints: Path, keep: int, newest: int) -> None:
     """Delete all but the ``keep`` newest checkpoints up to step ``newest``.
 
-    verl's rotation knows only the checkpoints that its own process has saved, and leaves those of earlier attempts, and
-    the folders around what it has deleted.
+    verl's rotation knows only the checkpoints that its own process has saved. It leaves those of earlier attempts, and
+    the emptied folders.
     """
     done = [step for step in checkpoint_steps(checkpoints) if step <= newest]
     for step in done[:-keep]:
@@ -184,7 +184,7 @@ def _missing_parts(folder: Path) -> Iterator[str]:
         # Rank 0 writes it after its shards.
         elif not (parent / "fsdp_config.json").is_file():
             yield f"{(parent / 'fsdp_config.json').relative_to(folder)}: missing"
-    # Written after all shards, by the SFT trainer one for every data-parallel rank.
+    # Written after all shards; the SFT trainer writes one for each data-parallel rank.
     if not any(folder.glob("data*.pt")):
         yield "data.pt: missing"
 
@@ -205,7 +205,7 @@ def _file_fault(path: Path, full: bool) -> str | None:
 
 
 def _archive_fault(path: Path, full: bool) -> str | None:
-    """torch.save writes a zip archive whose directory, at its end, says where the records begin."""
+    """Check a zip archive of torch.save: the directory at its end says where the records begin."""
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             records = archive.infolist()
@@ -232,7 +232,7 @@ def _safetensors_fault(path: Path) -> str | None:
 
 
 def _is_rotated(folder: Path) -> bool:
-    """Whether verl's rotation has been there: it deletes what the ranks wrote and leaves the rest."""
+    """True if verl's rotation emptied the folder: it deletes what the ranks wrote and leaves the rest."""
     return not any(folder.rglob("*_rank_*.pt")) and any(folder.glob("data*.pt"))
 
 
@@ -248,10 +248,10 @@ def _set_aside(folder: Path) -> Path:
 def _nothing_left(checkpoints: Path) -> str:
     best = read_best(checkpoints)
     way = (
-        f"go on from the best one with trainer.resume_mode=resume_path "
+        f"resume from the best one with trainer.resume_mode=resume_path "
         f"trainer.resume_from_path={checkpoint_folder(checkpoints / BEST, best['step'])}"
         if best
-        else "choose another RUN_DIR to start anew"
+        else "choose another run folder to start again"
     )
     return f"{checkpoints}: no usable checkpoint is left; {way}:"
 

@@ -15,10 +15,10 @@ from tooln1.errors import UserError
 
 
 class RunLock:
-    """A context manager that holds ``run.lock`` in the run folder, which it makes if need be.
+    """A context manager that holds ``run.lock`` in the run folder, which is created if missing.
 
-    The operating system drops the lock when its process ends, however it ends; the file stays and means nothing by
-    itself. It holds the owner's pid, start time and host for the message that the next one gets.
+    The operating system drops the lock when its process ends; the file stays and means nothing by itself. It holds the
+    owner's pid, start time and host for the message to the next process.
 
     Raises:
         UserError: on entering, if a live process holds the lock, naming its pid and how to stop it.
@@ -31,7 +31,7 @@ class RunLock:
         self._file = -1
 
     def __enter__(self) -> "RunLock":
-        # The system refuses other processes only, and would drop the lock when this one closes the file once more.
+        # The system refuses other processes only, and drops the lock when this process closes the file a second time.
         if self.path in self._held:
             raise self._refusal(_this_process())
         try:
@@ -58,12 +58,12 @@ class RunLock:
 
     def _acquire(self) -> None:
         try:
-            # lockf and not flock: a child that outlives a killed run inherits the latter, and would lock its folder.
+            # lockf, not flock: a child that outlives a killed run would inherit a flock and keep the folder locked.
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             owner = self._owner()
             refused = error.errno in (errno.EACCES, errno.EAGAIN)
-            # Where the file system knows no locks, what the file says must do.
+            # Some file systems have no locks; the content of the file decides then.
             if refused or _is_alive(owner):
                 raise self._refusal(owner) from None
 
@@ -75,7 +75,7 @@ class RunLock:
         return owner if isinstance(owner, dict) else {}
 
     def _refusal(self, owner: dict) -> UserError:
-        if "pid" not in owner:  # it took the lock a moment ago and has not written yet
+        if "pid" not in owner:  # the owner has taken the lock and not yet written
             return UserError(f"{self.path.parent}: in use by another run; wait for it, or choose another run folder")
         where = "" if owner.get("host") == socket.gethostname() else f" on {owner.get('host')}"
         return UserError(
@@ -95,7 +95,7 @@ def _this_process() -> dict:
 
 
 def _is_alive(owner: dict) -> bool:
-    """Whether the owner still runs; its pid may meanwhile be another process's. Another host's is taken to run."""
+    """True if the owner still runs, or is on another host; its pid may belong to another process by now."""
     if owner.get("host") not in (None, socket.gethostname()):
         return True
     try:

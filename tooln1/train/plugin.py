@@ -1,9 +1,9 @@
-"""Makes the trainer of trainer.py known to verl, as ``trainer.v1.trainer_mode=long_run``.
+"""Registers the trainer of trainer.py with verl, as ``trainer.v1.trainer_mode=long_run``.
 
     VERL_USE_EXTERNAL_MODULES=tooln1.train.plugin python -m verl.trainer.main_ppo trainer.v1.trainer_mode=long_run …
 
-`tooln1 train` sets both. With the variable, every process of a run imports this module; verl's trainers are imported
-later, and by few of them: the registration waits for that.
+`tooln1 train` sets both. Every process of a run imports this module, but few import verl's trainers, and later: the
+registration waits for that import.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Asking a run to stop: signals to the driver become a file that the trainer looks for.
+"""Stopping a run: a signal to the driver becomes a file that the trainer looks for.
 
 Slurm (``--signal=B:TERM@600``), Kubernetes and people send SIGTERM before they kill.
 """
@@ -15,16 +15,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 # "Temporary failure, try again": the exit code of a run that was pre-empted and can go on.
 PREEMPTED = os.EX_TEMPFAIL
-# A signal to a whole process group may arrive twice, once of its own and once passed on by the shell.
+# A signal to a process group may arrive twice: directly, and passed on by the shell.
 _SAME_REQUEST_SECONDS = 2.0
 
 
 class StopRequests:
-    """A context manager that turns the first of SIGNALS into the file ``stop`` and the second into the end.
+    """A context manager that turns the first signal into the file ``stop`` and the second into the end of the run.
 
     Args:
         folder: trainer.default_local_dir, where LongRunTrainer looks for the file.
-        is_graceful: whether the trainer answers to the file; if not, the first signal is the end.
+        is_graceful: whether the trainer looks for the file; if not, the first signal ends the run.
     """
 
     def __init__(self, folder: Path, is_graceful: bool):
@@ -34,7 +34,7 @@ class StopRequests:
         self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequests":
-        for name in (STOP_FILE, STOPPED_FILE):  # of an earlier attempt
+        for name in (STOP_FILE, STOPPED_FILE):  # left by an earlier attempt
             (self._folder / name).unlink(missing_ok=True)
         self._handlers = {number: signal.signal(number, self._receive) for number in SIGNALS}
         return self
@@ -47,19 +47,19 @@ class StopRequests:
 
     @property
     def was_answered(self) -> bool:
-        """Whether the trainer has stopped because it was asked to, its checkpoint saved."""
+        """True if the trainer saved its checkpoint and stopped."""
         return (self._folder / STOPPED_FILE).exists()
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         name, now = signal.Signals(number).name, time.monotonic()
         if not self._is_graceful:
-            print(f"{name}: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+            print(f"{name}: stopped; the same command resumes from the last checkpoint", file=sys.stderr)
             raise SystemExit(PREEMPTED)
         if not self._asked:
             self._asked = now
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / STOP_FILE).touch()
-            print(f"{name}: the running step is finished and saved; a second {name} stops at once", file=sys.stderr)
+            print(f"{name}: the run stops after this step and saves it; a second {name} stops at once", file=sys.stderr)
         elif now - self._asked > _SAME_REQUEST_SECONDS:
-            print(f"{name} again: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+            print(f"{name} again: stopped; the same command resumes from the last checkpoint", file=sys.stderr)
             raise SystemExit(128 + number)

@@ -1,12 +1,12 @@
-"""verl's synchronous trainer for runs that are interrupted: it stops when asked, and keeps the best checkpoint.
+"""verl's synchronous trainer for long runs: it stops on request and keeps the best checkpoint.
 
    trainer.v1.trainer_mode=long_run
 
-- A file ``stop`` in trainer.default_local_dir asks it to stop: it finishes the running step, saves a checkpoint and
-  ends; the file is renamed to ``stopped`` then. A file and not a signal, because the trainer is an actor that Ray may
-  place on any node of the cluster, and the folder is what all of them share.
-- A complete checkpoint gets a manifest; checkpoints of earlier attempts are rotated like its own.
-- A checkpoint that was validated and is better than those before is kept in ``best/``.
+- A file ``stop`` in trainer.default_local_dir makes the trainer finish its step, save a checkpoint, rename the file to
+  ``stopped`` and end. It is a file and not a signal because Ray may place the trainer on any node of a cluster, and the
+  folder is what all nodes share.
+- Each complete checkpoint gets a manifest, and checkpoints of earlier attempts are rotated too.
+- The checkpoint with the highest validation accuracy so far is kept in ``best/``.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @register_trainer(LONG_RUN)
 class LongRunTrainer(PPOTrainerSync):
-    """PPOTrainerSync that answers to ``stop`` and keeps the best checkpoint."""
+    """PPOTrainerSync that looks for the file ``stop`` and keeps the best checkpoint."""
 
     def __init__(self, config: DictConfig):
         with open_dict(config):
@@ -46,8 +46,8 @@ class LongRunTrainer(PPOTrainerSync):
 
     def _save_checkpoint(self) -> None:
         folder = checkpoint_folder(self._checkpoints, self.global_steps)
-        # Of an attempt that went beyond the step it is resumed from. Its files may be linked from best/: writing into
-        # them would change that checkpoint as well.
+        # An earlier attempt may have gone beyond the step this one resumed from. best/ may link its files, so they are
+        # removed and not overwritten.
         checkpoints.remove(folder)
         super()._save_checkpoint()
         self._saved_step = self.global_steps
@@ -60,28 +60,28 @@ class LongRunTrainer(PPOTrainerSync):
                 checkpoints.prune(self._checkpoints, keep, self.global_steps)
 
     def on_train_begin(self) -> None:
-        """Do not begin if the stop was asked for while models were loading."""
+        """Do not begin if the request to stop came while models were loading."""
         super().on_train_begin()
         if self._is_asked_to_stop():
             self.total_training_steps = self.global_steps - 1
 
     def on_step_end(self) -> None:
-        """Save first: who asks to stop may not wait for the weights to reach the rollout engine."""
+        """Save before anything else: the batch system may not wait until the engine has the weights."""
         if self._is_asked_to_stop() and self.global_steps < self.total_training_steps:
             if self._saved_step != self.global_steps:
                 self._save_checkpoint()
-            # The loop in fit() ends by itself behind its last step, and logs this one before that.
+            # The loop in fit() ends after its last step and still logs this one.
             self.total_training_steps = self.global_steps
         super().on_step_end()
 
     def on_train_end(self) -> None:
-        """Called by fit() only if the loop ended before the last step."""
+        """Confirm the stop; fit() calls this only if the loop ended early."""
         super().on_train_end()
         if self._is_asked_to_stop():
             os.replace(self._checkpoints / STOP_FILE, self._checkpoints / STOPPED_FILE)
 
     def on_validate_end(self) -> None:
-        """Keep the checkpoint that was just validated, if it is the best."""
+        """Keep the checkpoint that was just validated if it is the best."""
         super().on_validate_end()
         accuracy, self._accuracy = self._accuracy, None
         if accuracy is not None:
@@ -96,7 +96,7 @@ class LongRunTrainer(PPOTrainerSync):
         sample_turns: Sequence[int],
         expected_acc_counts: Mapping[tuple[str, str], int] | None = None,
     ) -> dict[str, float]:
-        """verl's metrics by data source, and the accuracy over all replies; one that failed to come counts as wrong."""
+        """Add the accuracy over all rows to verl's metrics; a row without a response counts as wrong."""
         metrics = super()._val_metrics_update(
             data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts=expected_acc_counts
         )
@@ -111,7 +111,7 @@ class LongRunTrainer(PPOTrainerSync):
 
 @contextlib.contextmanager
 def _best_effort(what: str) -> Iterator[None]:
-    """A full disk or a lost mount must not end a run whose checkpoint is saved already."""
+    """Log an error instead of ending a run whose checkpoint is already saved: a full disk, a lost mount."""
     try:
         yield
     except (OSError, UserError) as error:
