@@ -1,26 +1,27 @@
-"""The reasons: correct where the reward is 1 and only there, shared words per fault, and a place inside the reply."""
+"""The reasons: correct exactly where the reward is 1, in shared words, with a place inside the response."""
 
 import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toolcall_cases import F1, F2, FRAMES, G1, GAMING, ONE, PROFILES, THINK, TWO, UNITS, called, f, judge, table
-from toolcall_fuzz import REFERENCES, REPLIES
+from toolcall_cases import F1, F2, G1, GAMING, ONE, REWARDS, THINK, TWO, called, f, judge, table
+from toolcall_fuzz import GROUND_TRUTHS, RESPONSES
 
+from benchmarks.reward import FRAMES, UNITS
 from tooln1.analysis.explain import CORRECT, explain, mark
 
 CITY = '[{"name": "go", "arguments": {"to": {"city": "Oslo", "zip": [1, 2]}, "by": "rail"}}]'
 
 
-def shown(reply, reference=ONE, profile="strict"):
-    """The reason, the detail, and the reply from the marked place on."""
-    why = explain(reply, reference, reward=profile)
-    return why.reason, why.detail, None if why.position is None else reply[why.position :][:12]
+def shown(response, ground_truth=ONE, reward="strict"):
+    """The reason, the detail, and the response from the marked place on."""
+    why = explain(response, ground_truth, reward=reward)
+    return why.reason, why.detail, None if why.position is None else response[why.position :][:12]
 
 
 @pytest.mark.parametrize(
-    "reply, reference, expected",
+    "response, ground_truth, expected",
     table(
         (called(ONE), ONE, (CORRECT, "", None), "nothing"),
         ("", ONE, ("does not start with <think>", "the response is empty", ""), "empty"),
@@ -59,7 +60,7 @@ def shown(reply, reference=ONE, profile="strict"):
             ("calls are not JSON", None, '[{"name":"f"'),
             "repeated",
         ),
-        (called(F1), ONE, ("not a list of calls", "not a JSON array", F1[:12]), "one object"),
+        (called(F1), ONE, ("not a list of calls", "not a single JSON array", F1[:12]), "one object"),
         (called(f"[{F1}, 5]"), ONE, ("not a list of calls", None, ONE[:12]), "an item that is no call"),
         (called(f"[{F2}, {F1}]"), ONE, ("wrong number of calls", "2 instead of 1", F2[:12]), "a guess too many"),
         (called("[]"), ONE, ("wrong number of calls", "0 instead of 1", "[]</tool_cal"), "a call too few"),
@@ -93,14 +94,14 @@ def shown(reply, reference=ONE, profile="strict"):
         ),
     ),
 )
-def test_strict_reasons(reply, reference, expected):
-    reason, detail, place = shown(reply, reference)
+def test_strict_reasons(response, ground_truth, expected):
+    reason, detail, place = shown(response, ground_truth)
     assert (reason, place) == (expected[0], expected[2])
     assert expected[1] in (None, detail)
 
 
 @pytest.mark.parametrize(
-    "reply, reference, expected",
+    "response, ground_truth, expected",
     table(
         ("chat " + called(ONE) + " chat", ONE, (CORRECT, "", None), "chatter is free"),
         (THINK, ONE, ("no pair of <tool_call> and </tool_call>", None, "<think>one c"), "no pair"),
@@ -119,39 +120,39 @@ def test_strict_reasons(reply, reference, expected):
         ),
     ),
 )
-def test_paper_reasons(reply, reference, expected):
-    reason, detail, place = shown(reply, reference, "paper")
+def test_paper_reasons(response, ground_truth, expected):
+    reason, detail, place = shown(response, ground_truth, "paper")
     assert (reason, place) == (expected[0], expected[2])
     assert expected[1] in (None, detail)
 
 
-def agree(reply, reference, profile):
-    why = explain(reply, reference, reward=profile)
-    assert (why.reason == CORRECT) == (judge(reply, reference, profile)["acc"] == 1.0)
+def agree(response, ground_truth, reward):
+    why = explain(response, ground_truth, reward=reward)
+    assert (why.reason == CORRECT) == (judge(response, ground_truth, reward)["acc"] == 1.0)
     assert (why.position is None) == (why.reason == CORRECT)
-    assert why.position is None or 0 <= why.position <= len(reply)
+    assert why.position is None or 0 <= why.position <= len(response)
     assert "\n" not in why.detail and len(why.detail) < 300
-    assert len(mark(reply, why.position or 0).splitlines()) == 2
+    assert len(mark(response, why.position or 0).splitlines()) == 2
 
 
-@settings(max_examples=1000, deadline=None)
-@given(REPLIES, REFERENCES, st.sampled_from(PROFILES))
-def test_the_reason_is_correct_just_where_the_reward_is_one(reply, reference, profile):
-    agree(reply, reference, profile)
+@settings(max_examples=300, deadline=None)
+@given(RESPONSES, GROUND_TRUTHS, st.sampled_from(REWARDS))
+def test_the_reason_is_correct_exactly_where_the_reward_is_one(response, ground_truth, reward):
+    agree(response, ground_truth, reward)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_degenerate_replies_have_reasons(profile):
-    for reply in [frame % (unit * 200) for frame in FRAMES for unit in UNITS] + [attempt for attempt, _ in GAMING]:
-        for reference in (ONE, TWO, "[]"):
-            agree(reply, reference, profile)
+@pytest.mark.parametrize("reward", REWARDS)
+def test_degenerate_responses_have_reasons(reward):
+    for response in [frame % (unit * 200) for frame in FRAMES for unit in UNITS] + [case[1] for case in GAMING]:
+        for ground_truth in (ONE, TWO, "[]"):
+            agree(response, ground_truth, reward)
 
 
 def test_values_nested_almost_too_deeply_have_a_reason():
-    reference = f("[" * 900 + "1" + "]" * 900)
-    for depth in range(880, 1000, 7):
-        for profile in PROFILES:
-            agree(called(f("[" * depth + "]" * depth)), reference, profile)
+    ground_truth = f("[" * 900 + "1" + "]" * 900)
+    for depth in range(880, 1000, 40):
+        for reward in REWARDS:
+            agree(called(f("[" * depth + "]" * depth)), ground_truth, reward)
 
 
 def test_the_mark_stands_below_the_place():
@@ -162,6 +163,6 @@ def test_the_mark_stands_below_the_place():
     assert mark("", 0).splitlines() == ["", "^"]
 
 
-def test_a_broken_reference_raises():
+def test_a_broken_ground_truth_raises():
     with pytest.raises(ValueError, match="broken ground truth"):
         explain(called(ONE), "[")

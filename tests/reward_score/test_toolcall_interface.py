@@ -1,17 +1,17 @@
-"""What callers rely on: broken references raise and name the row, keywords, threads, imports."""
+"""What callers rely on: broken ground truths raise and name the row, keywords, threads, imports."""
 
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from toolcall_cases import F1, G2, KEYS, ONE, PROFILES, called, f, judge, paid, table
+from toolcall_cases import F1, G2, KEYS, ONE, REWARDS, called, f, judge, paid, table
 
 from tooln1.reward_score import reward_function
 from tooln1.reward_score.toolcall import compute_score
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("reward", REWARDS)
 @pytest.mark.parametrize(
     "ground_truth",
     table(
@@ -34,14 +34,14 @@ from tooln1.reward_score.toolcall import compute_score
         (5, "no text"),
     ),
 )
-def test_a_broken_ground_truth_raises_and_names_the_row(ground_truth, profile):
-    for reply in ("", called("[]")):
+def test_a_broken_ground_truth_raises_and_names_the_row(ground_truth, reward):
+    for response in ("", called("[]")):
         for index in (17, 0):
             with pytest.raises(ValueError, match=f"broken ground truth of row {index}: "):
-                reward_function(profile)("d", reply, ground_truth, {"index": index})
+                reward_function(reward)("d", response, ground_truth, {"index": index})
         for extra_info in (None, {}, {"index": None}, {"split": "train"}):
             with pytest.raises(ValueError, match="broken ground truth: "):
-                reward_function(profile)("d", reply, ground_truth, extra_info)
+                reward_function(reward)("d", response, ground_truth, extra_info)
 
 
 def test_the_error_says_what_is_wrong_and_shows_the_value():
@@ -61,7 +61,7 @@ def test_the_error_says_what_is_wrong_and_shows_the_value():
         ('[{"name": 1, "arguments": {}}]', "a name that is a number"),
     ),
 )
-def test_a_reference_outside_the_strict_grammar_is_broken_in_strict_only(ground_truth):
+def test_a_ground_truth_outside_the_strict_grammar_is_broken_in_strict_only(ground_truth):
     with pytest.raises(ValueError, match="row 3"):
         judge(called("[]"), ground_truth, extra_info={"index": 3})
     assert paid(called(ground_truth), ground_truth, "paper") == 1.0
@@ -86,8 +86,10 @@ def test_verl_calls_it_by_keyword_and_adds_keywords_of_its_own():
 
 
 def test_threads_and_profiles_share_a_reference_without_disturbing_it():
-    references = [f"[{F1},{G2}]", f"[{G2},{F1}]", f"[{F1},{F1}]", ONE, "[]"]
-    jobs = [(called(text), reference, p) for text in references for reference in references for p in PROFILES] * 20
+    ground_truths = [f"[{F1},{G2}]", f"[{G2},{F1}]", f"[{F1},{F1}]", ONE, "[]"]
+    jobs = [
+        (called(text), ground_truth, p) for text in ground_truths for ground_truth in ground_truths for p in REWARDS
+    ] * 20
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda job: judge(*job), jobs)) == [judge(*job) for job in jobs]
 

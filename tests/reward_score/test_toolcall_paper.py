@@ -1,13 +1,15 @@
-"""The profile "paper" as tables: what the paper's released scorer returns, and 0 where it raises."""
+"""The paper reward as tables: what the paper's released scorer returns, and 0 where it raises."""
 
 import json
 
 import pytest
-from toolcall_cases import F1, F2, G1, GAMING, ONE, TAGS, VARIANTS, called, f, flags, paid, table
+from toolcall_cases import F1, F2, G1, ONE, VARIANTS, called, f, flags, paid, table
+
+TAGS = "<think></think>"
 
 
 @pytest.mark.parametrize(
-    "reply, reference, expected",
+    "response, ground_truth, expected",
     table(
         (called(ONE, TAGS), ONE, 1.0, "both think tags suffice"),
         (called(ONE, "</think>x<think>"), ONE, 1.0, "in any order"),
@@ -59,12 +61,12 @@ from toolcall_cases import F1, F2, G1, GAMING, ONE, TAGS, VARIANTS, called, f, f
         (called(f"[{F1},]"), ONE, 0.0, "broken JSON"),
     ),
 )
-def test_paper_scores_as_released(reply, reference, expected):
-    assert paid(reply, reference, "paper") == expected
+def test_paper_scores_as_released(response, ground_truth, expected):
+    assert paid(response, ground_truth, "paper") == expected
 
 
 @pytest.mark.parametrize(
-    "reply, expected",
+    "response, expected",
     table(
         (called("[oops]"), 0.2, "undecodable is no result"),
         (called('"oops"'), 0.2, "also at the second decoding"),
@@ -84,13 +86,13 @@ def test_paper_scores_as_released(reply, reference, expected):
         (called(json.dumps("[" * 99999)), 0.0, "or within a string"),
     ),
 )
-def test_paper_gives_nothing_where_the_released_scorer_raises(reply, expected):
-    scores = [paid(reply, ONE, "paper", variant) for variant in VARIANTS]
+def test_paper_gives_nothing_where_the_released_scorer_raises(response, expected):
+    scores = [paid(response, ONE, "paper", variant) for variant in VARIANTS]
     assert scores == [0.0, 0.0, expected, expected]
 
 
 @pytest.mark.parametrize(
-    "reply, reference, expected",
+    "response, ground_truth, expected",
     table(
         (called(f("[1,true]")), f("[1.0,1]"), "FNa", "equal in Python, but dumped otherwise"),
         (called(f("[NaN,1]")), f("[NaN,1]"), "FNA", "NaN within a list"),
@@ -99,23 +101,12 @@ def test_paper_gives_nothing_where_the_released_scorer_raises(reply, expected):
         (called(f("[" + "1," * 999 + "1]")), ONE, "FNa", "a flood of numbers"),
     ),
 )
-def test_paper_compares_the_dumps(reply, reference, expected):
-    assert flags(reply, reference, "paper") == expected
-
-
-# What the released scorer pays for each attempt of toolcall_cases.GAMING, in that order.
-PAPER_PAYS = [1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0]
+def test_paper_compares_the_dumps(response, ground_truth, expected):
+    assert flags(response, ground_truth, "paper") == expected
 
 
 @pytest.mark.parametrize(
-    "attempt, expected", list(zip(GAMING, PAPER_PAYS, strict=True)), ids=[case[1] for case in GAMING]
-)
-def test_paper_pays_for_gaming_as_released(attempt, expected):
-    assert paid(attempt[0], profile="paper") == expected
-
-
-@pytest.mark.parametrize(
-    "reply, expected",
+    "response, expected",
     table(
         (called(ONE, TAGS), "FNA", "all right"),
         (called(ONE, ""), "fNA", "no reasoning"),
@@ -125,5 +116,5 @@ def test_paper_pays_for_gaming_as_released(attempt, expected):
         (called("5"), "fna", "raises there"),
     ),
 )
-def test_paper_diagnostics(reply, expected):
-    assert flags(reply, ONE, "paper") == expected
+def test_paper_diagnostics(response, expected):
+    assert flags(response, ONE, "paper") == expected

@@ -1,4 +1,4 @@
-"""The profile "strict" as tables of (reply, reference, expected, remark): grammar, JSON values, variants."""
+"""The strict reward as tables of (response, ground truth, expected, remark): grammar, JSON values, variants."""
 
 import json
 
@@ -10,7 +10,7 @@ from toolcall_cases import (
     G2,
     GAMING,
     ONE,
-    PROFILES,
+    REWARDS,
     THINK,
     TWO,
     VARIANTS,
@@ -24,9 +24,9 @@ from toolcall_cases import (
 
 
 @pytest.mark.parametrize(
-    "reply, reference, expected",
+    "response, ground_truth, expected",
     table(
-        (called(ONE), ONE, "FNA", "the plain reply"),
+        (called(ONE), ONE, "FNA", "the plain response"),
         (called(TWO), TWO, "FNA", "two calls"),
         (called(f"[{F1},{G2}]"), f"[{G2},{F1}]", "FNA", "the order of calls is free"),
         (called('[{"arguments":{"x":1},"name":"f"}]'), ONE, "FNA", "the order of keys is free"),
@@ -59,7 +59,7 @@ from toolcall_cases import (
         (called(ONE) + "<|eot_id|>", ONE, "fna", "a marker that decoding should have skipped"),
         (called("\u00a0" + ONE), ONE, "fna", "NBSP before the array"),
         (called(ONE + "\u2003"), ONE, "fna", "em space after the array"),
-        (called(ONE) * 2, ONE, "fna", "the whole reply twice"),
+        (called(ONE) * 2, ONE, "fna", "the whole response twice"),
         (called(ONE) + called(f(2), ""), ONE, "fna", "two guesses, the first right"),
         (called(f(2)) + called(ONE, ""), ONE, "fna", "two guesses, the last right"),
         (called(ONE + f(2)), ONE, "fna", "two arrays"),
@@ -72,7 +72,7 @@ from toolcall_cases import (
         (f"<think>a{called(ONE, '')}</think>", ONE, "fna", "calls inside the reasoning"),
         (called(ONE, "<think>now <tool_call> follows</think>"), ONE, "fna", "the first call tag starts the calls"),
         (THINK, ONE, "fna", "nothing but reasoning"),
-        ("", ONE, "fna", "an empty reply"),
+        ("", ONE, "fna", "an empty response"),
         (called(f"[{F1},{F2}]"), ONE, "Fna", "a right call and a guess"),
         (called(f"[{F1},{F1}]"), ONE, "Fna", "the right call twice"),
         (called("[]"), ONE, "Fna", "a call left out"),
@@ -88,9 +88,9 @@ from toolcall_cases import (
         (called(f"[{F1},{G2}]"), f"[{F2},{G1}]", "FNa", "the values swapped between the tools"),
     ),
 )
-def test_strict_reads_the_grammar_and_nothing_else(reply, reference, expected):
-    assert flags(reply, reference) == expected
-    assert paid(reply, reference) == float(expected == "FNA")
+def test_strict_reads_the_grammar_and_nothing_else(response, ground_truth, expected):
+    assert flags(response, ground_truth) == expected
+    assert paid(response, ground_truth) == float(expected == "FNA")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_strict_reads_the_grammar_and_nothing_else(reply, reference, expected):
 )
 def test_strict_refuses_what_is_not_an_array_of_calls(text):
     assert flags(called(text)) == "fna"
-    assert paid(called(text), variant="partial_reason_name") == 0.2, "the reasoning part stands on its own"
+    assert paid(called(text), variant="partial_reason_name") == 0.2, "the reasoning part is judged by itself"
 
 
 VALUES = (
@@ -182,42 +182,19 @@ ONES = "1," * 2000 + "1"
 
 
 @pytest.mark.parametrize(
-    "reply, reference, expected",
+    "response, ground_truth, expected",
     table(
         (f(f"[{ONES}]"), ONE, "FNa", "a flood of numbers"),
-        (f(f"[{ONES}]"), f(f"[{ONES}]"), "FNA", "a flood that the reference asks for"),
-        (f(f"[{ONES},1]"), f(f"[{ONES}]"), "FNa", "one more than that"),
-        (f(f"[{ONES},01]"), ONE, "fna", "a flood with a number that is none"),
-        (f(f"[{ONES},NaN]"), ONE, "fna", "a flood with NaN"),
+        (f(f"[{ONES}]"), f(f"[{ONES}]"), "FNA", "a flood of numbers, as expected"),
+        (f(f"[{ONES},1]"), f(f"[{ONES}]"), "FNa", "one number more"),
         (f(f'[{ONES},{{"a":1,"a":1}}]'), ONE, "fna", "a flood with a repeated key"),
-        (f(f'[{ONES},{{"a":1,"b":{{}}}}]'), ONE, "FNa", "a flood with objects"),
-        (f(f"[{ONES}]") + ",", ONE, "fna", "a flood with a comma after it"),
-        (f"[{ONES}]", ONE, "fna", "a flood for calls"),
-        (f'[{{"a":1,"b":2}}{("," + F1) * 300}]', ONE, "fna", "a flood of calls, the first with other keys"),
-        (
-            f'[{{"\\u006eame":"f","arguments":{{}}}}{("," + F1) * 300}]',
-            ONE,
-            "Fna",
-            "a flood that escapes its first key",
-        ),
-        (f' [\n{{\t"arguments":{{}},"name":"f"}}{("," + F1) * 300}]', ONE, "Fna", "a flood with arguments first"),
         (f"[{F1}{(',' + F1) * 300}]", ONE, "Fna", "a flood of calls"),
-        (f"[{F1}{(',' + F1) * 300},{{}}]", ONE, "fna", "a flood of calls, one of them empty"),
-        (f"[{F1}{(',' + F1) * 300}]", f"[{F1}{(',' + F1) * 300}]", "FNA", "calls by the hundred, as asked"),
-        (
-            '[{"name":"f","arguments":{}}' + ',{"name":"f","arguments":{}}' * 9 + "]",
-            ONE,
-            "Fna",
-            "calls without arguments",
-        ),
-        (f('"a,b,c,d"'), f('"a\\u002cb\\u002cc\\u002cd"'), "FNA", "commas that only the reference escapes"),
-        (f('"a\\u002cb"'), f('"a,b"'), "FNA", "commas that only the reply escapes"),
-        (f('"a,b,c,d"'), f('"a,b,c"'), "FNa", "more commas than the reference has"),
-        (f('"\\u002c,"'), f('",\\u002c"'), "FNA", "commas escaped here and there"),
+        (f"[{F1}{(',' + F1) * 300},{{}}]", ONE, "fna", "a flood of calls, the last of them empty"),
+        (f"[{F1}{(',' + F1) * 300}]", f"[{F1}{(',' + F1) * 300}]", "FNA", "a flood of calls, as expected"),
     ),
 )
-def test_a_flood_of_values_is_judged_like_a_few(reply, reference, expected):
-    assert flags(called(reply), reference) == expected
+def test_a_flood_of_values_is_judged_like_a_few(response, ground_truth, expected):
+    assert flags(called(response), ground_truth) == expected
 
 
 @pytest.mark.parametrize("tag", ["<think>", "</think>", "<tool_call>", "</tool_call>", "</tool_call></tool_call>"])
@@ -226,13 +203,14 @@ def test_a_tag_in_a_json_string_is_only_text(tag):
     assert flags(called(calls), calls) == "FNA"
 
 
-@pytest.mark.parametrize("reply", table(*GAMING))
-def test_no_attempt_at_gaming_pays(reply):
-    assert paid(reply) == 0.0
+@pytest.mark.parametrize("attempt, response, strict, paper", GAMING, ids=[case[0] for case in GAMING])
+def test_attempts_at_gaming_earn_what_the_page_says(attempt, response, strict, paper):
+    assert (paid(response), paid(response, reward="paper")) == (strict, paper)
+    assert strict == 0.0 and len(GAMING) >= 17
 
 
 @pytest.mark.parametrize(
-    "reply, expected",
+    "response, expected",
     table(
         (called(ONE), (1.0, 1.0, 1.0, 1.0), "reasoning and match"),
         (called(ONE, ""), (0.0, 1.0, 0.8, 0.8), "match alone"),
@@ -245,8 +223,8 @@ def test_no_attempt_at_gaming_pays(reply):
         ("", (0.0, 0.0, 0.0, 0.0), "nothing"),
     ),
 )
-@pytest.mark.parametrize("profile", PROFILES)
-def test_variants_pay_their_shares(profile, reply, expected):
-    results = [judge(reply, ONE, profile, variant) for variant in VARIANTS]
+@pytest.mark.parametrize("reward", REWARDS)
+def test_variants_pay_their_shares(reward, response, expected):
+    results = [judge(response, ONE, reward, variant) for variant in VARIANTS]
     assert tuple(result["score"] for result in results) == expected
-    assert {result["acc"] for result in results} == {expected[0]}, "acc is the binary reward whatever the variant"
+    assert {result["acc"] for result in results} == {expected[0]}, "acc is the binary reward in every variant"

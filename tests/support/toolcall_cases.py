@@ -1,12 +1,15 @@
-"""What the reward's tests, its benchmark and its page share: replies, attempts at gaming, degenerate replies."""
+"""What the tests of the reward and of its analysis share: calls, responses, and attempts at gaming."""
 
-import json
+from pathlib import Path
 
+import pytest
+
+from tooln1.reward_score import REWARDS as _REWARDS
 from tooln1.reward_score import reward_function
+from tooln1.reward_score.toolcall import VARIANTS as _VARIANTS
 
 KEYS = ("score", "acc", "format", "tool_name", "arguments")
-VARIANTS = ("binary", "binary_no_reason", "partial_reason", "partial_reason_name")
-PROFILES = ("strict", "paper")
+REWARDS, VARIANTS = tuple(_REWARDS), tuple(_VARIANTS)
 THINK = "<think>one call will do</think>"
 F1 = '{"name": "f", "arguments": {"x": 1}}'
 F2 = '{"name": "f", "arguments": {"x": 2}}'
@@ -25,70 +28,34 @@ def f(x):
     return f'[{{"name": "f", "arguments": {{"x": {x}}}}}]'
 
 
-def judge(reply, reference=ONE, profile="strict", variant="binary", **kwargs):
-    result = reward_function(profile)("toolcall/synthetic", reply, reference, variant=variant, **kwargs)
+def judge(response, ground_truth=ONE, reward="strict", variant="binary", **kwargs):
+    result = reward_function(reward)("toolcall/synthetic", response, ground_truth, variant=variant, **kwargs)
     assert tuple(result) == KEYS and all(type(value) is float for value in result.values())
     return result
 
 
-def paid(reply, reference=ONE, profile="strict", variant="binary"):
-    return judge(reply, reference, profile, variant)["score"]
+def paid(response, ground_truth=ONE, reward="strict", variant="binary"):
+    return judge(response, ground_truth, reward, variant)["score"]
 
 
-def flags(reply, reference=ONE, profile="strict"):
+def flags(response, ground_truth=ONE, reward="strict"):
     """The diagnostics as a word: f(ormat), n(ame), a(rguments), in capitals where they hold."""
-    result = judge(reply, reference, profile)
+    result = judge(response, ground_truth, reward)
     return "".join("fna"[i].upper() if result[key] else "fna"[i] for i, key in enumerate(KEYS[2:]))
 
 
 def table(*rows):
     """Rows of test parameters whose last item is the remark that names the case."""
-    import pytest
-
     return [pytest.param(*row[:-1], id=row[-1]) for row in rows]
 
 
-TAGS = "<think></think>"
+def _gaming():
+    """The table of docs/reward.md: (attempt, response, what strict pays, what paper pays) for the ground truth ONE."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reward.md").read_text(encoding="utf-8")
+    rows = page.partition("| attempt | response | strict | paper |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
+    for row in rows.splitlines():
+        attempt, response, strict, paper = row.replace("\\|", "\0").strip("| ").split(" | ")
+        yield attempt, response.strip("`").replace("\0", "|").replace("⏎", "\n"), float(strict), float(paper)
 
-# (reply, what the attempt is): each is a try to be paid for less than the reference call. docs/reward.md lists them.
-GAMING = [
-    (called(ONE, "</think>never mind<think>"), "think tags in the wrong order"),
-    (called(ONE, "<think></think>"), "no thought"),
-    (called(ONE, "") + THINK, "an afterthought"),
-    (called(f'[{F1[:-1]}, "why": "<think></think>"}}]', ""), "think tags inside the JSON"),
-    (f"<think>so {called(ONE, '')}</think>", "the calls inside the reasoning"),
-    (called(f(2)) + called(ONE, ""), "several guesses in a row, the last right"),
-    (called(f"[{F1},{F2}]"), "a list of guesses"),
-    (called(f"[{F1},{F1}]"), "the right call twice"),
-    (called('[{"name":"f","arguments":{"x":2,"x":1}}]'), "two values for one argument"),
-    (called(f'[{F1[:-1]}, "note": "or should x be 2?"}}]'), "a note beside the call"),
-    (called(ONE) + " Anything else?", "trailing chatter"),
-    ("Sure!" + called(ONE), "leading chatter"),
-    (called(f(2)) + "<|im_start|>assistant\n" + called(ONE), "a second turn that it writes itself"),
-    (called(json.dumps(ONE)), "calls encoded twice"),
-    (called(F1), "an object for an array"),
-    (called(f('"1"')), "the number as text"),
-    (called(f("true")), "true for 1"),
-]
 
-# A degenerate reply is a unit, repeated, in a frame. No reference call comes out of any.
-UNITS = list('<[]{}1-"\\ \n\u00a0\x00\ud800\udfff\U0001f525a')
-UNITS += [
-    '"",',
-    "1,",
-    "1.5,",
-    "0.",
-    "1e",
-    "null,",
-    "true,",
-    "NaN,",
-    "{},",
-    "[],",
-    '{"a":1},',
-    '{"a":1,"b":2},',
-    '"a":1,',
-]
-UNITS += ["<think>", "</think>", TAGS, "<tool_call>", "</tool_call>", "<tool_call></tool_call>", called("[]")]
-UNITS += ["</tool_call", "[{", '{"a":', '{"name":', '\\"', "\\u0041", "\\ud800", "<|im_start|>assistant", F1 + ","]
-FRAMES = ["%s", f"{THINK}%s", called("[]", "<think>%s</think>"), called("%s"), called("[%s]"), called("[%snull]")]
-FRAMES += [called(f("%s")), called(f('"%s"')), called(f("[%snull]")), called(f('{%s"z":0}')), called("[]") + "%s"]
+GAMING = list(_gaming())

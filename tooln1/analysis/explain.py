@@ -183,7 +183,7 @@ def _pairs(calls: list[dict[str, Any]]) -> Calls:
 def _dumped(calls: list[dict[str, Any]]) -> Calls:
     """The pairs with each number as the text of its JSON dump, which the paper reward compares."""
     kept = dict.fromkeys(("parse_int", "parse_float", "parse_constant"), lambda text: (text,))
-    return [(name, json.loads(json.dumps(arguments), **kept)) for name, arguments in _pairs(calls)]
+    return [(name, json.loads(json.dumps(arguments, sort_keys=True), **kept)) for name, arguments in _pairs(calls)]
 
 
 def _difference(response: str, start: int, calls: Calls, ground_truth: str, expected: Calls) -> Explanation:

@@ -11,18 +11,18 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Rule-based reward for tool calling: reason in <think>, call in <tool_call>, and make exactly the expected calls.
-
-The rule of Tool-N1 (https://arxiv.org/abs/2505.00024). White space (space, tab, CR, LF) is allowed around every piece:
+"""Rule-based reward of Tool-N1 (https://arxiv.org/abs/2505.00024): reason, then make exactly the expected tool calls.
 
     response  = "<think>" reasoning "</think>" "<tool_call>" calls "</tool_call>"
     reasoning = text, not blank, up to the first "</think>", free of "<think>", "<tool_call>" and "</tool_call>"
     calls     = a JSON array (RFC 8259) of objects with exactly the keys "name" (string) and "arguments" (object)
 
-Nothing else may stand before, between or after. The first "<tool_call>" divides a response: the text before it must be
-the reasoning part, the text from it on the calls part, and each part is judged by itself. A tag inside a JSON string is
-only text. An object that repeats a key is an error. Calls match as a multiset, arguments as JSON values: key order is
-free, list order is not, and 1, 1.0, true and "1" are four different values.
+White space (space, tab, CR, LF) is allowed around every piece; nothing else may stand before, between or after. The
+first "<tool_call>" divides a response: the text before it must be the reasoning part, the rest the calls part, and each
+part is judged by itself. A tag inside a JSON string is only text. An object that repeats a key is an error.
+
+Calls match as a multiset, arguments as JSON values: key order is free, list order is not, and 1, 1.0, true and "1" are
+four different values. Any response gets a score, in time linear in its length.
 """
 
 import json
@@ -43,7 +43,7 @@ VARIANTS = {
 
 
 def split_response(response: str) -> tuple[bool, str]:
-    """Return whether the reasoning part is well-formed, and the text between the call tags ("" without both tags)."""
+    """Return whether the reasoning part is well-formed, and the text between the call tags ("" if one is missing)."""
     opening = _OPENING.match(response)
     start = opening.end() if opening else 0
     # No tag starts before the first "<", and one character is found many times faster than a word.
@@ -90,10 +90,8 @@ def decode_calls(text: str, decoder: json.JSONDecoder = _DECODER) -> list[dict]:
     """Decode a JSON array of calls, numbers as 1-tuples; ValueError or RecursionError if it is malformed."""
     text = text.strip(SPACE)
     calls, end = decoder.raw_decode(text)
-    if end < len(text):
-        raise ValueError("text follows the JSON array")
-    if type(calls) is not list:
-        raise ValueError("not a JSON array")
+    if end < len(text) or type(calls) is not list:
+        raise ValueError("not a single JSON array")
     for position, call in enumerate(calls):
         named = type(call) is dict and len(call) == 2 and type(call.get("name")) is str
         if not named or type(call.get("arguments")) is not dict:
@@ -116,8 +114,7 @@ def read_ground_truth(decode, ground_truth, extra_info):
         raise ValueError(f"broken ground truth{row}: {error}; it reads {ground_truth!r:.200}") from error
 
 
-def is_permutation(items: list, expected: list) -> bool:
-    """Compare two lists as multisets, in time linear in ``items``."""
+def _is_permutation(items, expected):
     left = list(expected)
     for item in items:
         if item not in left:
@@ -140,30 +137,25 @@ def make_result(variant: str, reasoned: bool, formed: bool, named: bool, matched
 
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, *, variant="binary", **_):
-    """Score one response of a tool-calling model. Any text gets a score, in time linear in its length.
+    """Score one response of a tool-calling model; ValueError if the ground truth is broken or the variant unknown.
 
     Args:
         data_source (str): Not read; the rule is the same for every source.
-        solution_str (str): The decoded response.
+        solution_str (str): The decoded response, any text.
         ground_truth (str): JSON text of the expected calls, ``[{"name": ..., "arguments": {...}}, ...]``.
         extra_info (dict | None): Its ``index``, if it has one, names the row in an error.
-        variant (str): What ``score`` pays: ``binary`` 1 for reasoning and match; ``binary_no_reason`` 1 for a match;
-            ``partial_reason`` 0.2 for reasoning and 0.8 for a match; ``partial_reason_name`` the same, and 0.2 for the
-            right names without a match.
+        variant (str): What ``score`` pays: a key of VARIANTS.
 
     Returns:
         dict[str, float]: ``score``, the reward; ``acc``, the binary reward in every variant; ``format``, 1 if both
         parts are well-formed; ``tool_name``, 1 if the names match; ``arguments``, 1 if the calls match.
-
-    Raises:
-        ValueError: The ground truth is broken or the variant is unknown.
     """
     expected = read_ground_truth(_decode_ground_truth, ground_truth, extra_info)
     reasoned, text = split_response(solution_str)
     try:
         calls = decode_calls(text)
-        matched = calls == expected or is_permutation(calls, expected)
-        named = matched or is_permutation([call["name"] for call in calls], [call["name"] for call in expected])
+        matched = calls == expected or _is_permutation(calls, expected)
+        named = matched or _is_permutation([call["name"] for call in calls], [call["name"] for call in expected])
         formed = True
     except (ValueError, RecursionError):
         formed = named = matched = False

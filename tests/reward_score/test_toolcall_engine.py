@@ -1,4 +1,4 @@
-"""The reward inside verl 0.9.1: replies as verl decodes them, its reward loop, its validation metrics and its dumps.
+"""The reward inside verl 0.9.1: responses as verl decodes them, its reward loop, its validation metrics and its dumps.
 
 Nothing of verl is imitated: the configuration is composed by Hydra, the workers and their thread pools are verl's (Ray
 actors in the slow tests, threads otherwise), and the functions that make metrics and dumps are the trainer's.
@@ -13,14 +13,16 @@ from itertools import cycle, islice
 
 import numpy as np
 import pytest
-from toolcall_cases import FRAMES, GAMING, ONE, THINK, TWO, called, f, judge
+from toolcall_cases import GAMING, KEYS, ONE, REWARDS, THINK, TWO, called, f, judge
+
+from benchmarks.reward import FRAMES
+from tooln1 import reward_score
 
 torch = pytest.importorskip("torch")
 ray = pytest.importorskip("ray")
 hydra = pytest.importorskip("hydra")
 
 SOURCES = ("toolcall/xlam", "toolcall/toolace_single_turn")
-KEYS = ("score", "acc", "format", "tool_name", "arguments")
 UNICODE = '[{"name": "caf\u00e9", "arguments": {"x": "na\u00efve \U0001f525 , it \'s \u4f60\u597d ."}}]'
 
 
@@ -63,7 +65,7 @@ def config(tokenizer_folder, manager, *overrides):
 
     settings = [
         f"actor_rollout_ref.model.path={tokenizer_folder}",
-        "reward.custom_reward_function.path=pkg://tooln1.reward_score.toolcall",
+        f"reward.custom_reward_function.path={reward_score.REWARDS['strict']}",
         "reward.custom_reward_function.name=compute_score",
         f"reward.reward_manager.name={manager}",
         "reward.num_workers=2",
@@ -74,10 +76,12 @@ def config(tokenizer_folder, manager, *overrides):
 
 
 def batch(tokenizer, rows):
-    """The rows, (data source, reply, reference), as the batch of token ids that verl's reward loop is given."""
+    """The rows, (data source, response, ground_truth), as the batch of token ids that verl's reward loop is given."""
     from verl import DataProto
 
-    tokens = [tokenizer.encode(reply, add_special_tokens=False) + [tokenizer.eos_token_id] for _, reply, _ in rows]
+    tokens = [
+        tokenizer.encode(response, add_special_tokens=False) + [tokenizer.eos_token_id] for _, response, _ in rows
+    ]
     width = max(map(len, tokens))
     responses = torch.tensor([one + [tokenizer.pad_token_id] * (width - len(one)) for one in tokens])
     mask = torch.tensor([[1] * (1 + len(one)) + [0] * (width - len(one)) for one in tokens])
@@ -95,13 +99,13 @@ def batch(tokenizer, rows):
     )
 
 
-def replies(count):
-    """Rows of all sorts: right replies, attempts at gaming, degenerate replies."""
-    texts = ["", THINK, *map(called, (ONE, TWO, UNICODE, f(2), "[]")), *(attempt for attempt, _ in GAMING)]
+def responses(count):
+    """Rows of all sorts: right responses, attempts at gaming, degenerate responses."""
+    texts = ["", THINK, *map(called, (ONE, TWO, UNICODE, f(2), "[]")), *(case[1] for case in GAMING)]
     units = ("<tool_call>", "</tool_call>", "[", "1,", "{},", "\\")
     texts += [frame % (unit * 30) for frame in FRAMES for unit in units]
-    references = cycle([ONE, TWO, UNICODE, "[]"])
-    rows = [(source, text, next(references)) for text, source in zip(islice(cycle(texts), count), cycle(SOURCES))]
+    ground_truths = cycle([ONE, TWO, UNICODE, "[]"])
+    rows = [(source, text, next(ground_truths)) for text, source in zip(islice(cycle(texts), count), cycle(SOURCES))]
     rows += [(SOURCES[0], called(one), one) for one in (ONE, TWO, UNICODE, "[]")]
     random.Random(0).shuffle(rows)
     return rows
@@ -122,18 +126,18 @@ LLAMA_REPLY = "<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>"
 
 @pytest.mark.parametrize("calls", [ONE, TWO, UNICODE, f('"a , b . c ? d ! do n\'t"'), f('"  two  spaces  "')])
 def test_a_llama_reply_scores_after_verls_decoding(tokenizer, calls):
-    reply = called(f"\n{calls}\n", THINK + "\n")
-    tokens = tokenizer.encode(reply + "<|eot_id|>", add_special_tokens=False)
+    response = called(f"\n{calls}\n", THINK + "\n")
+    tokens = tokenizer.encode(response + "<|eot_id|>", add_special_tokens=False)
     assert tokenizer.clean_up_tokenization_spaces, "as in the released tokenizers; transformers ignores it for BPE"
     decoded = tokenizer.decode(torch.tensor(tokens), skip_special_tokens=True)
-    assert decoded == reply
-    assert [judge(decoded, calls, profile)["score"] for profile in ("strict", "paper")] == [1.0, 1.0]
+    assert decoded == response
+    assert [judge(decoded, calls, reward)["score"] for reward in REWARDS] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("text, strict", [("{}<|eot_id|>", 0.0), (LLAMA_REPLY, 0.0), ("{}", 1.0), ("\n\n{}\n", 1.0)])
 def test_markers_that_decoding_did_not_skip_cost_the_strict_reward_only(text, strict):
-    reply = text.format(called(ONE))
-    assert [judge(reply, ONE, profile)["score"] for profile in ("strict", "paper")] == [strict, 1.0]
+    response = text.format(called(ONE))
+    assert [judge(response, ONE, reward)["score"] for reward in REWARDS] == [strict, 1.0]
 
 
 def run_worker(settings, data):
@@ -148,12 +152,12 @@ def run_worker(settings, data):
 
 @pytest.mark.parametrize("manager", ["naive", "dapo"])
 def test_verls_reward_workers_score_thousands_of_replies_like_the_function(manager, llama_like, tokenizer):
-    rows = replies(2000)
+    rows = responses(2000)
     settings = config(llama_like, manager)
     with ThreadPoolExecutor(2) as workers:  # each scores in a thread pool of its own
         halves = batch(tokenizer, rows).chunk(2)
         scored = [one for half in workers.map(partial(run_worker, settings), halves) for one in half]
-    expected = [judge(reply, reference) for _, reply, reference in rows]
+    expected = [judge(response, ground_truth) for _, response, ground_truth in rows]
     assert [one["reward_extra_info"] for one in scored] == expected
     assert [one["reward_score"] for one in scored] == [one["score"] for one in expected]
 
@@ -164,25 +168,24 @@ def test_verls_reward_loop_on_ray_gives_the_same(manager, llama_like, tokenizer,
     from verl.experimental.reward_loop.reward_loop import RewardLoopManager
     from verl.trainer.ppo.reward import extract_reward
 
-    rows = replies(2001)  # odd, so that verl pads the batch to its two workers
+    rows = responses(2001)  # odd, so that verl pads the batch to its two workers
     loop = RewardLoopManager(config(llama_like, manager))
     try:
         rewards, extra = extract_reward(loop.compute_rm_score(batch(tokenizer, rows)))
     finally:
         for worker in loop.reward_loop_workers:
             ray.kill(worker)
-    expected = [judge(reply, reference) for _, reply, reference in rows]
+    expected = [judge(response, ground_truth) for _, response, ground_truth in rows]
     assert {key: extra[key].tolist() for key in extra} == {key: [one[key] for one in expected] for key in KEYS}
     assert rewards.sum(dim=1).tolist() == [one["score"] for one in expected]
 
 
 @pytest.mark.parametrize("manager", ["naive", "dapo"])
-def test_reward_kwargs_choose_profile_and_variant(manager, llama_like, tokenizer):
-    choice = ["+reward.custom_reward_function.reward_kwargs.variant=partial_reason_name"]
-    choice += ["+reward.custom_reward_function.reward_kwargs.profile=paper"]
+def test_settings_choose_the_reward_and_the_variant(manager, llama_like, tokenizer):
+    settings = ["+reward.custom_reward_function.reward_kwargs.variant=partial_reason_name"]
+    settings += [f"reward.custom_reward_function.path={reward_score.REWARDS['paper']}"]
     rows = [(SOURCES[0], called(f(2)) + " bye", ONE), (SOURCES[0], called(ONE) + " bye", ONE)]
-
-    scored = run_worker(config(llama_like, manager, *choice), batch(tokenizer, rows))
+    scored = run_worker(config(llama_like, manager, *settings), batch(tokenizer, rows))
     assert [one["reward_score"] for one in scored] == [0.4, 1.0]
 
 
@@ -190,7 +193,7 @@ def test_the_diagnostics_reach_the_validation_metrics_of_each_source():
     from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
     rows = [(SOURCES[0], called(ONE)), (SOURCES[0], called(f(2))), (SOURCES[1], called(ONE, "")), (SOURCES[1], "")]
-    scores = [judge(reply) for _, reply in rows]
+    scores = [judge(response) for _, response in rows]
     infos = {"reward": [one["score"] for one in scores], **{key: [one[key] for one in scores] for key in KEYS}}
     metrics = PPOTrainer._val_metrics_update(None, [one for one, _ in rows], list("abcd"), infos, [])
     assert metrics[f"val-core/{SOURCES[0]}/acc/mean@1"] == 0.5, "acc is what verl takes for the core metric"
@@ -204,7 +207,7 @@ def test_the_diagnostics_reach_the_dumps_and_score_reads_them(tmp_path, capsys):
     from tooln1.cli import main
 
     outputs = [called(ONE), called(f(2)), called(UNICODE)]
-    scores = [judge(reply) for reply in outputs]
+    scores = [judge(response) for response in outputs]
     infos = {key: np.array([one[key] for one in scores]) for key in KEYS}
     for step in (9, 10):
         PPOTrainer._write_generations(["?"] * 3, outputs, [ONE] * 3, [1.0, 0.0, 0.0], infos, str(tmp_path), step)
