@@ -85,17 +85,15 @@ def batch(tokenizer, rows):
     width = max(map(len, tokens))
     responses = torch.tensor([one + [tokenizer.pad_token_id] * (width - len(one)) for one in tokens])
     mask = torch.tensor([[1] * (1 + len(one)) + [0] * (width - len(one)) for one in tokens])
+    prompts = torch.zeros(len(rows), 1, dtype=torch.long)
+    columns = {
+        "data_source": [source for source, _, _ in rows],
+        "reward_model": [{"style": "rule", "ground_truth": one} for _, _, one in rows],
+        "extra_info": [{"index": number} for number in range(len(rows))],
+    }
     return DataProto.from_dict(
-        tensors={
-            "prompts": torch.zeros(len(rows), 1, dtype=torch.long),
-            "responses": responses,
-            "attention_mask": mask,
-        },
-        non_tensors={
-            "data_source": np.array([source for source, _, _ in rows], dtype=object),
-            "reward_model": np.array([{"style": "rule", "ground_truth": one} for _, _, one in rows], dtype=object),
-            "extra_info": np.array([{"index": number} for number in range(len(rows))], dtype=object),
-        },
+        tensors={"prompts": prompts, "responses": responses, "attention_mask": mask},
+        non_tensors={name: np.array(column, dtype=object) for name, column in columns.items()},
     )
 
 
@@ -111,21 +109,11 @@ def responses(count):
     return rows
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    started = not ray.is_initialized()
-    if started:
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    if started:
-        ray.shutdown()
-
-
-LLAMA_REPLY = "<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>"
+LLAMA_TURN = "<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>"
 
 
 @pytest.mark.parametrize("calls", [ONE, TWO, UNICODE, f('"a , b . c ? d ! do n\'t"'), f('"  two  spaces  "')])
-def test_a_llama_reply_scores_after_verls_decoding(tokenizer, calls):
+def test_a_llama_response_scores_after_verls_decoding(tokenizer, calls):
     response = called(f"\n{calls}\n", THINK + "\n")
     tokens = tokenizer.encode(response + "<|eot_id|>", add_special_tokens=False)
     assert tokenizer.clean_up_tokenization_spaces, "as in the released tokenizers; transformers ignores it for BPE"
@@ -134,14 +122,14 @@ def test_a_llama_reply_scores_after_verls_decoding(tokenizer, calls):
     assert [judge(decoded, calls, reward)["score"] for reward in REWARDS] == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("text, strict", [("{}<|eot_id|>", 0.0), (LLAMA_REPLY, 0.0), ("{}", 1.0), ("\n\n{}\n", 1.0)])
+@pytest.mark.parametrize("text, strict", [("{}<|eot_id|>", 0.0), (LLAMA_TURN, 0.0), ("{}", 1.0), ("\n\n{}\n", 1.0)])
 def test_markers_that_decoding_did_not_skip_cost_the_strict_reward_only(text, strict):
     response = text.format(called(ONE))
     assert [judge(response, ONE, reward)["score"] for reward in REWARDS] == [strict, 1.0]
 
 
 def run_worker(settings, data):
-    """What one of verl's reward workers makes of a batch, in an event loop of its own as in its own process."""
+    """What one of verl's reward workers returns for a batch, in an event loop as in the worker's process."""
     from verl.experimental.reward_loop.reward_loop import RewardLoopWorker
 
     async def run():
@@ -151,10 +139,10 @@ def run_worker(settings, data):
 
 
 @pytest.mark.parametrize("manager", ["naive", "dapo"])
-def test_verls_reward_workers_score_thousands_of_replies_like_the_function(manager, llama_like, tokenizer):
+def test_verls_reward_workers_score_thousands_of_responses_like_the_function(manager, llama_like, tokenizer):
     rows = responses(2000)
     settings = config(llama_like, manager)
-    with ThreadPoolExecutor(2) as workers:  # each scores in a thread pool of its own
+    with ThreadPoolExecutor(2) as workers:  # each scores in its own thread pool
         halves = batch(tokenizer, rows).chunk(2)
         scored = [one for half in workers.map(partial(run_worker, settings), halves) for one in half]
     expected = [judge(response, ground_truth) for _, response, ground_truth in rows]
@@ -164,17 +152,17 @@ def test_verls_reward_workers_score_thousands_of_replies_like_the_function(manag
 
 @pytest.mark.slow
 @pytest.mark.parametrize("manager", ["naive", "dapo"])
-def test_verls_reward_loop_on_ray_gives_the_same(manager, llama_like, tokenizer, cluster):
+def test_verls_reward_loop_on_ray_gives_the_same(manager, llama_like, tokenizer):
     from verl.experimental.reward_loop.reward_loop import RewardLoopManager
     from verl.trainer.ppo.reward import extract_reward
 
     rows = responses(2001)  # odd, so that verl pads the batch to its two workers
-    loop = RewardLoopManager(config(llama_like, manager))
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     try:
+        loop = RewardLoopManager(config(llama_like, manager))
         rewards, extra = extract_reward(loop.compute_rm_score(batch(tokenizer, rows)))
     finally:
-        for worker in loop.reward_loop_workers:
-            ray.kill(worker)
+        ray.shutdown()
     expected = [judge(response, ground_truth) for _, response, ground_truth in rows]
     assert {key: extra[key].tolist() for key in extra} == {key: [one[key] for one in expected] for key in KEYS}
     assert rewards.sum(dim=1).tolist() == [one["score"] for one in expected]

@@ -1,5 +1,6 @@
 """What callers rely on: broken ground truths raise and name the row, keywords, threads, imports."""
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -7,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from toolcall_cases import F1, G2, KEYS, ONE, REWARDS, called, f, judge, paid, table
 
-from tooln1.reward_score import reward_function
-from tooln1.reward_score.toolcall import compute_score
+from tooln1.reward_score import reward_function, reward_name, toolcall
 
 
 @pytest.mark.parametrize("reward", REWARDS)
@@ -67,14 +67,15 @@ def test_a_ground_truth_outside_the_strict_grammar_is_broken_in_strict_only(grou
     assert paid(called(ground_truth), ground_truth, "paper") == 1.0
 
 
-@pytest.mark.parametrize("choice", [{"variant": "binry"}, {"variant": None}], ids=str)
-def test_an_unknown_variant_is_named(choice):
-    with pytest.raises(ValueError, match=str(*choice.values())):
-        judge("", **choice)
+@pytest.mark.parametrize("reward", REWARDS)
+@pytest.mark.parametrize("variant", ["binry", "", None])
+def test_an_unknown_variant_is_named(variant, reward):
+    with pytest.raises(ValueError, match=f"variant={variant!r} is not one of binary, binary_no_reason"):
+        judge("", ONE, reward, variant)
 
 
-def test_verl_calls_it_by_keyword_and_adds_keywords_of_its_own():
-    result = compute_score(
+def test_verl_calls_it_by_keyword_and_adds_other_keywords():
+    result = toolcall.compute_score(
         data_source="toolcall/xlam",
         solution_str=called(ONE),
         ground_truth=ONE,
@@ -85,18 +86,21 @@ def test_verl_calls_it_by_keyword_and_adds_keywords_of_its_own():
     assert result == dict.fromkeys(KEYS, 1.0)
 
 
-def test_threads_and_profiles_share_a_reference_without_disturbing_it():
-    ground_truths = [f"[{F1},{G2}]", f"[{G2},{F1}]", f"[{F1},{F1}]", ONE, "[]"]
-    jobs = [
-        (called(text), ground_truth, p) for text in ground_truths for ground_truth in ground_truths for p in REWARDS
-    ] * 20
+def test_threads_share_a_ground_truth_without_disturbing_it():
+    texts = [f"[{F1},{G2}]", f"[{G2},{F1}]", f"[{F1},{F1}]", ONE, "[]"]
+    jobs = [(called(text), ground_truth, reward) for text in texts for ground_truth in texts for reward in REWARDS] * 20
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda job: judge(*job), jobs)) == [judge(*job) for job in jobs]
 
 
-def test_importing_it_brings_in_the_standard_library_only():
-    code = (
-        "import sys; old = set(sys.modules); import tooln1.reward_score.toolcall; "
-        "print(*{name.partition('.')[0] for name in set(sys.modules) - old} - set(sys.stdlib_module_names))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == ["tooln1"]
+def test_the_file_works_alone_on_the_standard_library(tmp_path):
+    shutil.copy(toolcall.__file__, tmp_path / "alone.py")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import alone; "
+    code += f"print(alone.compute_score('', {called(ONE)!r}, {ONE!r})['score'])"
+    assert subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True).stdout == "1.0\n"
+
+
+def test_the_path_of_a_configuration_names_the_reward():
+    names = {f"pkg://tooln1.reward_score.toolcall{end}": name for end, name in (("", "strict"), ("_paper", "paper"))}
+    names |= {"/home/me/tooln1/reward_score/toolcall.py": "strict", "my_reward.py": None, "": None, None: None}
+    assert {path: reward_name(path) for path in names} == names

@@ -16,9 +16,8 @@ from tooln1.reward_score.toolcall import CALL, END_CALL, END_THINK, SPACE, THINK
 CORRECT = "correct"
 # Only the end of a value is wanted: its numbers are not computed, so that their length costs nothing.
 _skip = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
-
-Path = list[str | int]  # the keys and indices that lead to a value
-Calls = list[tuple[Any, Any]]  # the name and the arguments of each call
+_Path = list[str | int]  # the keys and indices that lead to a value
+_Calls = list[tuple[Any, Any]]  # the name and the arguments of each call
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def mark(response: str, position: int, width: int = 100) -> str:
 def members(text: str, at: int = 0) -> Iterator[tuple[str | int, int]]:
     """Yield the key or index, and the start, of each value directly inside the JSON object or array at `at`.
 
-    Nothing is yielded for another value. The text must be JSON; ValueError or IndexError if it is not.
+    The text must be JSON. Other values have no members.
     """
     at = _after_space(text, at)
     closing = {"{": "}", "[": "]"}.get(text[at])
@@ -176,17 +175,17 @@ def _paper_mistake(response: str, ground_truth: str) -> Explanation:
     return _difference(response, start, _dumped(calls), ground_truth, _dumped(json.loads(ground_truth)))
 
 
-def _pairs(calls: list[dict[str, Any]]) -> Calls:
+def _pairs(calls: list[dict[str, Any]]) -> _Calls:
     return [(call["name"], call["arguments"]) for call in calls]
 
 
-def _dumped(calls: list[dict[str, Any]]) -> Calls:
+def _dumped(calls: list[dict[str, Any]]) -> _Calls:
     """The pairs with each number as the text of its JSON dump, which the paper reward compares."""
     kept = dict.fromkeys(("parse_int", "parse_float", "parse_constant"), lambda text: (text,))
     return [(name, json.loads(json.dumps(arguments, sort_keys=True), **kept)) for name, arguments in _pairs(calls)]
 
 
-def _difference(response: str, start: int, calls: Calls, ground_truth: str, expected: Calls) -> Explanation:
+def _difference(response: str, start: int, calls: _Calls, ground_truth: str, expected: _Calls) -> Explanation:
     """The first difference between the calls, which start at `start`, and the ground truth's: they are not equal."""
     places, missing = list(range(len(calls))), list(range(len(expected)))
     for place in list(places):  # set aside the calls that are in both, in any order
@@ -211,7 +210,7 @@ def _difference(response: str, start: int, calls: Calls, ground_truth: str, expe
     return Explanation("wrong tool", f"{_short(str(name))} instead of {_short(str(wanted))}", at)
 
 
-def _first_difference(got: Any, wanted: Any) -> Path:
+def _first_difference(got: Any, wanted: Any) -> _Path:
     """The path to the first part in which two different JSON values differ."""
     if isinstance(got, dict) and isinstance(wanted, dict):
         for key in [*wanted, *(key for key in got if key not in wanted)]:
@@ -227,7 +226,7 @@ def _first_difference(got: Any, wanted: Any) -> Path:
     return []
 
 
-def _span(text: str, start: int, path: Path) -> tuple[int, int]:
+def _span(text: str, start: int, path: _Path) -> tuple[int, int]:
     """Where the value at `path` of the JSON value at `start` begins and ends.
 
     If the path leads nowhere (an absent key, a value in a string that was decoded twice, one call without its list), it

@@ -107,14 +107,12 @@ def score_files(path: Path, output: Path | None, reward: str, variant: str) -> s
 
 
 def _rates_table(groups: dict[str, Counter[str]]) -> str:
-    total: Counter[str] = Counter()
-    for sums in groups.values():
-        total.update(sums)
-    rows = [*groups.items(), ("all", total)] if len(groups) > 1 else [("all", total)]
-    cells = [
-        [name, sums["responses"], *(f"{sums[rate] / sums['responses']:.3f}" for rate in _RATES)] for name, sums in rows
-    ]
-    return format_table(["", "responses", *_RATES.values()], cells)
+    everything = ("all", sum(groups.values(), Counter()))
+    rows = []
+    for name, sums in [*groups.items(), everything] if len(groups) > 1 else [everything]:
+        count = sums["responses"]
+        rows.append([name, count, *(f"{sums[rate] / count:.3f}" for rate in _RATES)])
+    return format_table(["", "responses", *_RATES.values()], rows)
 
 
 def _reasons_table(reasons: Counter[str], examples: dict[str, str]) -> list[str]:
@@ -141,11 +139,7 @@ def explain_row(path: Path, number: int, reward: str, variant: str) -> str:
 
 def _explained(row: Row, scored: dict[str, Any]) -> str:
     scores = ", ".join(f"{name} {scored[name]:g}" for name in _RATES)
-    lines = [
-        f"{row.path}, line {row.line}: {scores}",
-        f"ground truth: {row.ground_truth}",
-        f"reason: {scored['reason']}",
-    ]
+    head = f"{row.path}, line {row.line}: {scores}\nground truth: {row.ground_truth}\nreason: {scored['reason']}\n"
     if scored["position"] is None:
-        return "\n".join([*lines, "", *map(visible, row.response.split("\n"))])
-    return "\n".join([*lines, f"detail: {scored['detail']}", "", mark(row.response, scored["position"])])
+        return head + "\n" + "\n".join(map(visible, row.response.split("\n")))
+    return f"{head}detail: {scored['detail']}\n\n{mark(row.response, scored['position'])}"
