@@ -19,11 +19,11 @@ import venv
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from tooln1.tiny.stages import ROOT, Run, grpo_command
 
 from tooln1.errors import UserError
 from tooln1.files import format_table
-from tooln1.platforms.cpu.environment import cpu_environment
-from tooln1.tiny.stages import ROOT, Run, grpo_command
+from tooln1.platforms.environment import cpu_environment
 from tooln1.train.metrics import REWARD, read_jsonl
 
 TRL = "trl==1.16.0"

@@ -13,7 +13,7 @@ from tooln1.doctor.examine import examine
 from tooln1.doctor.host import CPU_RUN_BYTES, cpu_run
 from tooln1.doctor.machine import probe_machine
 from tooln1.doctor.shape import read_shape
-from tooln1.platforms.cpu.environment import cpu_environment
+from tooln1.platforms.environment import cpu_environment
 from tooln1.train.metrics import read_metrics
 
 AGREEMENT = 0.2

@@ -92,10 +92,10 @@ def test_the_peak_with_gradient_checkpointing_is_torchs(model_type, make):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_the_logits_peak_is_torchs(temperature, make):
-    from tooln1.platforms.cpu.patches import _take_log_probs_at_once
+    from tooln1.platforms.cpu.verl_patches import compute_log_probs_at_once
 
     functions = types.SimpleNamespace(logprobs_from_logits_v2=None)
-    _take_log_probs_at_once(functions)
+    compute_log_probs_at_once(functions)
     tokens, vocab, hidden = 512, 4000, 16
     with FakeTensorMode():
         head, states = torch.nn.Linear(hidden, vocab, bias=False), torch.zeros(tokens, hidden, requires_grad=True)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from example_scripts import TRAINING
 
-from tooln1.platforms.cpu.environment import cpu_environment
+from tooln1.platforms.environment import cpu_environment
 from tooln1.processes import stop_left_over_processes
 from tooln1.reward_score.toolcall import compute_score
 from tooln1.train.metrics import REWARD, read_jsonl

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tooln1.platforms.versions import check_versions
 from tooln1.preflight.files import PromptLengths, check_files, check_prompt_lengths, measure_prompt_lengths
 from tooln1.preflight.machine import (
     available_memory,
@@ -17,7 +18,6 @@ from tooln1.preflight.machine import (
     check_memory,
     check_python,
     check_shared_memory,
-    check_versions,
 )
 from tooln1.preflight.model import check_model, hub_is_offline, model_config
 

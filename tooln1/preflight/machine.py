@@ -2,11 +2,9 @@
 
 import os
 import platform
-import runpy
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, metadata
-from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
 
 import psutil
@@ -28,18 +26,6 @@ def check_python() -> None:
         raise UserError(
             f"Python {platform.python_version()}: expected {allowed}; make the virtual environment with such a Python"
         )
-
-
-def check_versions() -> None:
-    """Raises UserError if verl or vLLM is not the version that the CPU platform was written for."""
-    # The file is run without being imported: importing its package activates the platform, torch and all, where
-    # VERL_PLATFORM=cpu is set, and where it is not keeps a later import of verl in this process from activating it.
-    with as_file(files("tooln1").joinpath("platforms/cpu/activate.py")) as path:
-        checks = runpy.run_path(str(path))
-    try:
-        checks["check_versions"]()
-    except (checks["UnsupportedVersionError"], LookupError) as error:
-        raise UserError(str(error)) from None
 
 
 def check_memory(needed_gb: float) -> None:

@@ -69,7 +69,7 @@ def train_environment(settings: Settings, variables: Mapping[str, str]) -> dict[
     """Return the whole environment of verl's process: this process's, the trainer's and what the platform needs."""
     folder = settings.folder.path
     if settings.is_cpu:
-        from tooln1.platforms.cpu.environment import cpu_environment
+        from tooln1.platforms.environment import cpu_environment
 
         return {**cpu_environment(folder), **variables, **(_one_rank() if settings.is_sft else {})}
     return {**os.environ, "PYTHONUNBUFFERED": "1", **child_environment(folder), **variables}

@@ -1,7 +1,7 @@
-"""Attention over packed sequences on the CPU, where flash attention's variable-length kernel does not exist.
+"""Attention over packed sequences on the CPU, which has no kernel of flash attention for them.
 
-verl removes padding: all sequences of a micro-batch follow each other as one row of tokens, and position ids that start
-again at 0 mark where the next one begins. Only attention must know the borders; it pads here, for its own duration.
+verl removes padding: all sequences of a micro-batch form one row of tokens, and position ids restart at 0 where a
+sequence begins. Only attention needs to know where, so it pads for its own duration.
 """
 
 import torch
@@ -24,70 +24,46 @@ def sdpa_varlen(
     position_ids: torch.Tensor | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each of the packed sequences, as transformers' attention functions are called.
+    """Causal attention within each packed sequence, with the signature of transformers' attention functions.
 
     Args:
         query: of shape (1, heads, tokens, size); key and value likewise, with as many heads or fewer.
-        position_ids: of shape (1, tokens), starting again at 0 with every sequence.
+        position_ids: of shape (1, tokens), restarting at 0 with every sequence.
 
     Returns:
-        The output, of shape (1, tokens, heads, size), and no attention weights. What is not packed goes to
-        transformers' own sdpa_attention_forward.
+        The output, of shape (1, tokens, heads, size), and no attention weights. Inputs that are not packed go to
+        transformers' sdpa_attention_forward.
     """
     if attention_mask is not None or position_ids is None or query.shape[0] != 1 or query.shape[2] != key.shape[2]:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     heads, tokens = query.shape[1:3]
-    slots, shape = _slots(position_ids[0])
-    padded = (
-        _Scatter.apply(repeat_kv(x, heads // x.shape[1])[0].transpose(0, 1).reshape(tokens, -1), slots, shape)
-        .view(*shape, heads, -1)
-        .transpose(1, 2)
-        for x in (query, key, value)
+    slots, sequences, longest = _slots(position_ids[0])
+
+    def pad(packed: torch.Tensor) -> torch.Tensor:
+        rows = repeat_kv(packed, heads // packed.shape[1])[0].transpose(0, 1).reshape(tokens, -1)
+        # Indexing with [] would be shorter, but adds up its gradients one by one.
+        batch = rows.new_zeros(sequences * longest, rows.shape[1]).index_copy(0, slots, rows)
+        return batch.view(sequences, longest, heads, -1).transpose(1, 2)
+
+    # The padding is at a sequence's end, where causal attention never looks.
+    output = F.scaled_dot_product_attention(
+        pad(query), pad(key), pad(value), dropout_p=dropout, scale=scaling, is_causal=True
     )
-    # A sequence's padding follows it, so causal attention never looks there.
-    output = F.scaled_dot_product_attention(*padded, dropout_p=dropout, scale=scaling, is_causal=True)
-    packed = _Gather.apply(output.transpose(1, 2).reshape(shape[0] * shape[1], -1), slots)
-    return packed.view(1, tokens, heads, -1), None
+    rows = output.transpose(1, 2).reshape(sequences * longest, -1).index_select(0, slots)
+    return rows.view(1, tokens, heads, -1), None
 
 
-def _slots(positions: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
-    """The row of every token in a padded batch that is flattened, and the batch's shape (sequences, longest)."""
+def _slots(positions: torch.Tensor) -> tuple[torch.Tensor, int, int]:
+    """Return each token's row in the flattened padded batch, the number of sequences and the longest one's length."""
     sequence = (positions == 0).cumsum(0) - 1
-    shape = int(sequence[-1]) + 1, int(positions.max()) + 1
-    return sequence * shape[1] + positions, shape
-
-
-class _Scatter(torch.autograd.Function):
-    """Rows to their slots in a batch of zeros. Indexing's own backward adds up serially, as slots could repeat."""
-
-    @staticmethod
-    def forward(ctx, rows, slots, shape):
-        ctx.save_for_backward(slots)
-        return rows.new_zeros(shape[0] * shape[1], rows.shape[1]).index_copy_(0, slots, rows)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient.index_select(0, ctx.saved_tensors[0]), None, None
-
-
-class _Gather(torch.autograd.Function):
-    """The rows that lie in the slots: _Scatter's inverse."""
-
-    @staticmethod
-    def forward(ctx, batch, slots):
-        ctx.save_for_backward(slots)
-        ctx.size = batch.shape[0]
-        return batch.index_select(0, slots)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient.new_zeros(ctx.size, gradient.shape[1]).index_copy_(0, ctx.saved_tensors[0], gradient), None
+    longest = int(positions.max()) + 1
+    return sequence * longest + positions, int(sequence[-1]) + 1, longest
 
 
 def _mask(*args, attention_mask: torch.Tensor | None = None, **kwargs) -> torch.Tensor | None:
-    """No mask for packed sequences, which would be of tokens × tokens; sdpa's for a padded batch."""
+    """Return no mask for packed sequences, where it would have tokens × tokens entries; else transformers' mask."""
     return None if attention_mask is None else sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
 
 

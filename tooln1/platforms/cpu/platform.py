@@ -1,89 +1,79 @@
-"""The platform class: what verl asks of a device, answered for the CPU (verl/plugin/platform/platform_base.py)."""
+"""What verl asks its device, answered for the CPU (verl/plugin/platform/platform_base.py)."""
 
+import contextlib
 import os
 import platform as host
-from contextlib import contextmanager
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 
 import psutil
 import torch
 from verl.plugin.platform import PlatformBase, PlatformRegistry
 
 
-def _device_module() -> ModuleType:
-    """torch.cpu, completed with the functions of torch.cuda that verl calls on every platform.
+def _nothing(*_args, **_kwargs) -> None:
+    """Does what a CPU needs of operations on accelerator memory, streams and profilers."""
 
-    Memory figures are those of this process (resident set) and of the machine, in bytes.
-    """
-    module = ModuleType("tooln1.platforms.cpu.device")
-    module.__dict__.update({name: getattr(torch.cpu, name) for name in torch.cpu.__all__})
-    process = psutil.Process(os.getpid())
 
-    def resident(*_args) -> int:
-        return process.memory_info().rss
+def _used_memory(*_args) -> int:
+    return psutil.Process().memory_info().rss
 
-    def mem_get_info(*_args) -> tuple[int, int]:
-        memory = psutil.virtual_memory()
-        return memory.available, memory.total
 
-    def nothing(*_args, **_kwargs) -> None:
-        return None
+def _memory_info(*_args) -> tuple[int, int]:
+    memory = psutil.virtual_memory()
+    return memory.available, memory.total
 
-    module.memory_allocated = module.memory_reserved = resident
-    module.max_memory_allocated = module.max_memory_reserved = resident
-    module.mem_get_info = mem_get_info
-    module.get_device_name = lambda *_args: host.processor() or host.machine()
-    module.get_device_properties = lambda *_args: SimpleNamespace(
-        name=module.get_device_name(), total_memory=psutil.virtual_memory().total
-    )
-    module.get_rng_state = lambda *_args: torch.get_rng_state()
-    module.set_rng_state = lambda state, *_args: torch.set_rng_state(state)
-    module.manual_seed = module.manual_seed_all = torch.manual_seed
-    module.empty_cache = module.ipc_collect = module.set_per_process_memory_fraction = nothing
-    module.reset_peak_memory_stats = module.reset_accumulated_memory_stats = nothing
-    return module
+
+def _device_name(*_args) -> str:
+    return host.processor() or host.machine()
+
+
+def _device_properties(*_args) -> SimpleNamespace:
+    return SimpleNamespace(name=_device_name(), total_memory=psutil.virtual_memory().total)
+
+
+# torch.cpu, completed with the functions of torch.cuda that verl calls on every platform. Memory is in bytes: this
+# process's resident set, and the machine's free and total memory.
+DEVICE_MODULE = SimpleNamespace(
+    **{name: getattr(torch.cpu, name) for name in torch.cpu.__all__},
+    **dict.fromkeys(("memory_allocated", "memory_reserved"), _used_memory),
+    **dict.fromkeys(("max_memory_allocated", "max_memory_reserved"), _used_memory),
+    **dict.fromkeys(("empty_cache", "ipc_collect", "set_per_process_memory_fraction"), _nothing),
+    **dict.fromkeys(("reset_peak_memory_stats", "reset_accumulated_memory_stats"), _nothing),
+    mem_get_info=_memory_info,
+    get_device_name=_device_name,
+    get_device_properties=_device_properties,
+    get_rng_state=lambda *_args: torch.get_rng_state(),
+    set_rng_state=lambda state, *_args: torch.set_rng_state(state),
+    manual_seed=torch.manual_seed,
+    manual_seed_all=torch.manual_seed,
+)
 
 
 @PlatformRegistry.register(platform="cpu")
 class PlatformCPU(PlatformBase):
-    """One CPU "device" per process; Ray hands out logical GPUs, so verl's placement code works as it is."""
+    """One CPU "device" per process. Ray hands out logical GPUs, so verl's placement code works unchanged."""
 
     device_name = "cpu"
     vendor_name = "cpu"
-    device_module = _device_module()
+    device_module = DEVICE_MODULE
+
+    manual_seed = manual_seed_all = staticmethod(torch.manual_seed)
+    set_device = synchronize = set_allocator_settings = empty_cache = _nothing
+    profiler_start = profiler_stop = cudart = _nothing
 
     def is_available(self) -> bool:
         return True
 
     def is_platform_available(self, use_smi_check: bool = False) -> bool:
-        """Never chosen by auto-detection: only by ``VERL_PLATFORM=cpu``."""
+        """Return False: verl never detects this platform, ``VERL_PLATFORM=cpu`` chooses it."""
         return False
 
     def current_device(self) -> str:
-        """``"cpu"`` rather than an index: verl passes it to ``Tensor.to``, where 0 would mean ``cuda:0``."""
+        """Return ``"cpu"`` and not an index: verl passes it to ``Tensor.to``, where 0 would mean ``cuda:0``."""
         return "cpu"
 
     def device_count(self) -> int:
         return 1
-
-    def set_device(self, device_index: int) -> None:
-        return None
-
-    def synchronize(self, device_index: int | None = None) -> None:
-        return None
-
-    def manual_seed(self, seed: int) -> None:
-        torch.manual_seed(seed)
-
-    def manual_seed_all(self, seed: int) -> None:
-        torch.manual_seed(seed)
-
-    def set_allocator_settings(self, settings: str) -> None:
-        return None
-
-    def empty_cache(self) -> None:
-        return None
 
     def get_device_capability(self, device_index: int = 0) -> tuple[None, None]:
         return None, None
@@ -94,15 +84,8 @@ class PlatformCPU(PlatformBase):
     def visible_devices_envvar(self) -> str:
         return "CUDA_VISIBLE_DEVICES"
 
-    @contextmanager
-    def nvtx_range(self, msg: str):
-        yield
-
-    def profiler_start(self) -> None:
-        return None
-
-    def profiler_stop(self) -> None:
-        return None
+    def nvtx_range(self, msg: str) -> contextlib.nullcontext:
+        return contextlib.nullcontext()
 
     def ray_resource_name(self) -> str:
         return "GPU"
@@ -111,12 +94,9 @@ class PlatformCPU(PlatformBase):
         return []
 
     def rollout_env_vars(self) -> dict[str, str]:
-        """One core less for the rollout engine: while it generates, verl hands out, scores and stores what it made."""
+        """Leave one core to verl, which distributes, scores and stores rollouts while the engine generates."""
         return {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) - 1))}
 
     def is_ipc_supported(self) -> bool:
-        """False: weights travel to the rollout engine through POSIX shared memory."""
+        """Return False: weights reach the rollout engine through POSIX shared memory."""
         return False
-
-    def cudart(self) -> Any:
-        return None

@@ -1,9 +1,9 @@
-"""Python processes that start with verl, torch and vLLM already imported, because they are forked from one that has.
+"""Python processes that start with verl, torch and vLLM imported, because they are forked from a process that has them.
 
-A run of verl is a dozen processes, each importing the same four thousand modules for four to eight seconds, one after
-the other: on a laptop that is most of the time before the first step. Here one process imports them once (server.py);
-``tooln1-python`` (client.py) takes the place of ``python`` in Ray's workers and multiprocessing's children and has that
-process fork. Without a server it is python itself.
+A run of verl is a dozen processes. Each imports the same four thousand modules, which takes four to eight seconds on a
+laptop: most of the time before the first step. Here one process imports them once (server.py). Ray's workers and the
+children of multiprocessing start as ``tooln1-python`` (client.py) instead of ``python``, which makes that process fork.
+Without a server, ``tooln1-python`` is ``python``.
 """
 
 # Names the server's socket, in the environment of every process of a run.

@@ -1,4 +1,4 @@
-"""The Hydra callback that starts the fork server with a run of verl and stops it after."""
+"""The Hydra callback that starts the fork server with a run of verl and stops it at the end."""
 
 import atexit
 import os
@@ -16,24 +16,25 @@ from tooln1.platforms.fork import SOCKET_VARIABLE
 
 
 class ForkServer(Callback):
-    """Starts the server before the job; Ray's workers use it if their ``py_executable`` is tooln1-python.
+    """Starts the server before the job. Ray's workers use it if their ``py_executable`` is tooln1-python.
 
     Args:
-        modules: what to import at once, the names as in an import statement.
-        ray_modules: what to import when the first worker comes, because it imports ray (see server.py).
+        modules: the modules to import at once.
+        ray_modules: the modules to import with the first worker, because they import ray (see server.py).
     """
 
     def __init__(self, modules: Sequence[str], ray_modules: Sequence[str]):
         self.modules = [*modules, "--", *ray_modules]
 
     def on_job_start(self, config: Any, **kwargs: Any) -> None:
-        """Called by Hydra in the driver, before verl's main function."""
+        """Start the server. Hydra calls this in the driver, before verl's main function."""
+        # A folder that only this user can enter: the server runs whatever its clients send.
         folder = tempfile.TemporaryDirectory(prefix="tooln1-fork-")
         path = str(Path(folder.name) / "socket")
         os.environ[SOCKET_VARIABLE] = path
-        # Where tooln1-python lies, also if the virtual environment is not active.
+        # tooln1-python must be found, even if the virtual environment is not active.
         os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
-        # A session of its own: Ctrl-C in the terminal is the driver's to handle.
+        # In a new session: only the driver handles Ctrl-C.
         server = subprocess.Popen(
             [sys.executable, "-m", "tooln1.platforms.fork.server", path, *self.modules], start_new_session=True
         )

@@ -1,9 +1,9 @@
-"""The process that imports once and forks for everybody.
+"""The process that imports modules once and forks for its clients.
 
     python -m tooln1.platforms.fork.server SOCKET MODULE… -- MODULE…
 
-The modules after ``--`` import ray. Ray reads once, when it is imported, to which job and node a worker belongs, so
-they wait for the first client and take its word for it; a client of another job is sent away.
+The modules after ``--`` import ray. Ray reads at import to which job and node a worker belongs, so they wait for the
+first client that names a job. The server refuses clients of other jobs.
 """
 
 import array
@@ -14,7 +14,7 @@ import json
 import multiprocessing
 import os
 import runpy
-import selectors
+import select
 import shutil
 import signal
 import socket
@@ -24,28 +24,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tooln1.platforms.fork.client import HIGHEST_FILE, MOST_FILES, REFUSED, without_options
+from tooln1.platforms.fork.client import REFUSED, open_files, without_options
 from tooln1.processes import die_with
 
-# What makes a worker one of a job on a node; without them a process has nothing to do with Ray.
+# The variables that assign a Ray worker to a job on a node. Other processes have none of them.
 IDENTITY = ("RAY_JOB_ID", "RAY_RAYLET_PID")
+MOST_FILES = 253  # in one message, by the kernel
 
 
 def main(path: str, modules: Sequence[str], ray_modules: Sequence[str]) -> None:
-    """Listen at ``path`` and fork for every client. Returns in a forked process, its work done."""
+    """Listen at ``path`` and fork for every client. Returns in a forked process when its work is done."""
     die_with(os.getppid())
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
     multiprocessing.set_executable(shutil.which("tooln1-python") or sys.executable)
     preload(modules)
-    request = Server(listener, ray_modules).serve()
-    if request is not None:
-        become(request)
+    become(Server(listener, ray_modules).serve())
 
 
 def preload(modules: Sequence[str]) -> None:
-    """Import ``modules``; what cannot be imported is left to the process that needs it."""
+    """Import ``modules``. A module that cannot be imported is left to the process that needs it."""
     gc.disable()
     for name in modules:
         try:
@@ -54,47 +53,40 @@ def preload(modules: Sequence[str]) -> None:
             print(f"not preloaded: {name}: {error}", file=sys.stderr)
             continue
         if name == "torch":
-            # Threads do not survive a fork, and libgomp would wait for them for ever: none may be started here.
+            # Start no threads here: they do not survive a fork, and libgomp would wait for them forever.
             module.set_num_threads(1)
-    # The forked processes share these pages as long as no collection writes to them.
+    # The forked processes share these pages until a collection writes to them.
     gc.collect()
     gc.freeze()
     gc.enable()
 
 
 class Server:
-    """Forks for clients and tells each how its process ended."""
+    """Forks for clients and tells each one how its process ended."""
 
     def __init__(self, listener: socket.socket, ray_modules: Sequence[str] = ()):
-        self.pid = os.getpid()
         self.listener = listener
         self.ray_modules = ray_modules
         self.identity: dict[str, str] | None = None
         self.clients: dict[int, socket.socket] = {}  # by process id
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(listener, selectors.EVENT_READ)
-        # A byte arrives here whenever a child ends.
-        self.wakeup, wake = socket.socketpair()
-        self.wakeup.setblocking(False)
-        wake.setblocking(False)
-        self._wake = wake
+        # `ended` becomes readable when a child ends.
+        self.ended, self._wake = socket.socketpair()
+        self._wake.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        self.selector.register(self.wakeup, selectors.EVENT_READ)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
 
-    def serve(self) -> dict[str, Any] | None:
-        """Work until killed; returns a request in the process that was forked for it."""
+    def serve(self) -> dict[str, Any]:
+        """Serve until killed. Returns only in a forked process: the request that it is for."""
         while True:
-            for key, _ in self.selector.select():
-                if key.fileobj is self.listener:
-                    request = self._accept()
-                    if request is not None:
-                        return request
-                elif key.fileobj is self.wakeup:
-                    self.wakeup.recv(4096)
-                else:
-                    self._lose(key.fileobj)
+            ready, _, _ = select.select([self.listener, self.ended, *self.clients.values()], [], [])
+            if self.ended in ready:
+                self.ended.recv(4096)
+            for pid, client in self.clients.items():
+                if client in ready:  # a client sends nothing more: it was killed, and its process dies with it
+                    os.kill(pid, signal.SIGKILL)
             self._reap()
+            if self.listener in ready and (request := self._accept()):
+                return request
 
     def _accept(self) -> dict[str, Any] | None:
         client, _ = self.listener.accept()
@@ -103,12 +95,16 @@ class Server:
         except (OSError, ValueError):
             client.close()
             return None
+        server = os.getpid()
         pid = os.fork() if self._is_known(request["environment"]) else REFUSED
         if pid == 0:
-            client.detach()
-            self._leave()
+            # take_files closes these files, whose numbers then belong to the client's.
+            for own in (client, self.listener, self.ended, self._wake, *self.clients.values()):
+                own.detach()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             take_files(files, request["files"])
-            return request | {"server": self.pid}
+            return request | {"server": server}
         for number in files:
             os.close(number)
         _tell(client, pid)
@@ -116,11 +112,10 @@ class Server:
             client.close()
         else:
             self.clients[pid] = client
-            self.selector.register(client, selectors.EVENT_READ)
         return None
 
     def _is_known(self, environment: dict[str, str]) -> bool:
-        """Whether a client belongs to the first one's job and node, or to none."""
+        """Return whether a client belongs to the first job and its node, or to no job."""
         identity = {name: environment[name] for name in IDENTITY if name in environment}
         if identity and self.identity is None:
             self.identity = identity
@@ -128,73 +123,49 @@ class Server:
             preload(self.ray_modules)
         return identity in ({}, self.identity)
 
-    def _leave(self) -> None:
-        """What a forked process does not share with its server."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self.selector.close()
-        # Their numbers will be other files': no destructor may close those.
-        for own in (self.listener, self.wakeup, self._wake, *self.clients.values()):
-            own.detach()
-
-    def _lose(self, client: socket.socket) -> None:
-        """A client that goes first was killed, and its process is meant."""
-        pid = next(pid for pid, known in self.clients.items() if known is client)
-        self.selector.unregister(client)
-        os.kill(pid, signal.SIGKILL)
-
     def _reap(self) -> None:
-        while self.clients:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            client = self.clients.pop(pid)
-            code = os.waitstatus_to_exitcode(status)
-            _tell(client, code if code >= 0 else 128 - code)
-            if client in [key.fileobj for key in self.selector.get_map().values()]:
-                self.selector.unregister(client)
-            client.close()
+        for pid in list(self.clients):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                client = self.clients.pop(pid)
+                _tell(client, code if code >= 0 else 128 - code)
+                client.close()
 
 
 def receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """A client's request and its open files. Raises OSError or ValueError if it breaks off."""
+    """Return a client's request and its open files. Raises OSError or ValueError if it breaks off."""
     head, ancillary, _, _ = client.recvmsg(4, socket.CMSG_SPACE(MOST_FILES * array.array("i").itemsize))
     files = array.array("i")
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            files.frombytes(data[: len(data) - len(data) % files.itemsize])
+    for _level, _kind, data in ancillary:
+        files.frombytes(data)
     size, payload = int.from_bytes(head, "big"), b""
     while len(payload) < size:
         piece = client.recv(size - len(payload))
         if not piece:
-            raise ValueError("the client left")
+            raise ValueError("the client ended")
         payload += piece
     return json.loads(payload), list(files)
 
 
 def take_files(received: Sequence[int], places: Sequence[int]) -> None:
-    """Put the descriptors ``received`` in their ``places`` and close every other one."""
-    # They wait above all places.
-    waiting = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, HIGHEST_FILE + 1) for number in received]
-    os.closerange(0, HIGHEST_FILE + 1)
+    """Move the descriptors ``received`` to their ``places`` and close all others."""
+    above = max([*received, *places]) + 1
+    waiting = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, above) for number in received]
+    for number in open_files():
+        if number not in waiting:
+            os.close(number)
     for number, place in zip(waiting, places, strict=True):
         os.dup2(number, place)
         os.close(number)
 
 
 def become(request: dict[str, Any]) -> None:
-    """Be the process that the client was asked to be."""
+    """Run a client's command in this process, which was forked for it."""
     die_with(request["server"])
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["directory"])
-    niceness = request["niceness"]
-    if niceness > os.getpriority(os.PRIO_PROCESS, 0):
-        os.setpriority(os.PRIO_PROCESS, 0, niceness)
-    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
-        stream = open(number, "r" if number == 0 else "w", buffering=1, closefd=False)  # noqa: SIM115
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
     if "torch" in sys.modules:

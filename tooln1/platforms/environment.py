@@ -7,25 +7,25 @@ from tooln1.processes import child_environment
 
 
 def cpu_environment(run_dir: str | Path) -> dict[str, str]:
-    """The environment for verl's processes: this process's own, the settings below, and the mark of the run.
+    """Return the environment for verl's processes: this process's environment, the settings below, the run's mark.
 
-    A variable that the user has set already keeps its value.
+    Variables that the user has set keep their values.
     """
     cores = str(len(os.sched_getaffinity(0)))
     defaults = {
         # Ray gives every actor one thread otherwise (it sets the variable to the actor's num_cpus).
         "OMP_NUM_THREADS": cores,
-        # Trainer, rollout engine and Ray share the cores in turn: a thread that spins for milliseconds while it waits,
-        # as libgomp's do, stops the others; one that sleeps at once holds up the many small operations of a tiny model.
+        # Trainer and rollout engine take turns on the cores. A thread that spins for milliseconds while it waits, as
+        # libgomp's do by default, blocks the others; a thread that sleeps at once slows down a tiny model's operations.
         "GOMP_SPINCOUNT": "2000",
-        # One scheduler of threads is enough: vLLM would bind its own to cores that the trainer uses in between.
+        # vLLM would bind its threads to cores that the trainer uses too.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        # glibc returns large blocks to the system after every operation, and every page is faulted in again by
-        # the next.
+        # By default glibc returns large blocks to the system after each operation, and the next operation faults in
+        # every page again.
         "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
         "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
         "MALLOC_TOP_PAD_": str(64 << 20),
-        # A compiler at run time, and seconds of it before the first reply, for one small function of the sampler.
+        # vLLM's sampler would compile one small function: seconds before the first response, and it needs a compiler.
         "TORCHDYNAMO_DISABLE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_USAGE_STATS_ENABLED": "0",
