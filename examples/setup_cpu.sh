@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
 # Makes the Python environment in which tooln1 runs without a GPU, or completes the active one.
 #
-#   bash examples/setup_cpu.sh [EXTRAS]     EXTRAS: setup.py's, such as cpu,dev (cpu is always installed)
-#   source examples/setup_cpu.sh EXTRAS     the same, and the environment is active afterwards
+#   bash examples/setup_cpu.sh [EXTRAS]     EXTRAS of setup.py, such as cpu,dev (cpu is always installed)
+#   source examples/setup_cpu.sh EXTRAS     the same, and activates the environment
 #
-# Cost: 2 to 3 minutes on 2 cores, 7 GB of disk on the way and 4.2 GB after it; under a second once all is in place.
-# The environment: the active one (a virtual environment, or conda's unless it is the base), else .venv beside setup.py,
-# made with Python 3.11 or 3.12. Exit code 2 and one line say what is missing.
+# Cost: 2 to 3 minutes on 2 cores; 7 GB of disk during the installation, then 4.2 GB; under a second if all is in place.
+# The environment is the active one (a virtual environment, or conda's unless it is the base), otherwise .venv beside
+# setup.py, made with Python 3.11 or 3.12. Exit code 2 and one line say what is missing.
 
-# Asked for torch's CPU build only, and only if no configured package source has it.
+# Only for torch's CPU build, and only if no configured package source has it.
 TORCH_CPU_INDEX="${TORCH_CPU_INDEX:-https://download.pytorch.org/whl/cpu}"
 
 setup_cpu_root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 
-# The base environment of conda is shared by everything else on the machine, so it does not count.
+# conda's base environment does not count: the whole machine shares it.
 setup_cpu_conda() {
   [[ -z "${VIRTUAL_ENV:-}" && -n "${CONDA_PREFIX:-}" && "${CONDA_DEFAULT_ENV:-base}" != base ]]
 }
 
 if [[ "${BASH_SOURCE[0]}" != "$0" ]]; then
-  # Sourced: the work is done by a process of its own, so that strict mode and exit do not reach the calling shell.
+  # Sourced: a child process does the work, so that strict mode and exit do not reach the calling shell.
   TORCH_CPU_INDEX="$TORCH_CPU_INDEX" bash "${BASH_SOURCE[0]}" "$@" || return
   if ! setup_cpu_conda; then
     # shellcheck source=/dev/null
@@ -35,7 +35,7 @@ fail() {
   exit 2
 }
 
-# The versions that every pin in setup.py has wheels for.
+# Every pin in setup.py has wheels for these versions.
 python_fits() {
   "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null
 }
@@ -59,7 +59,7 @@ elif [[ -n "${VIRTUAL_ENV:-}" ]]; then
   environment="$VIRTUAL_ENV"
 else
   environment="$setup_cpu_root/.venv"
-  # Python writes bin/activate last: without it, what stands there is what an interrupted call left.
+  # Python writes bin/activate last: without it, the folder is what an interrupted call left.
   [[ -f "$environment/bin/activate" ]] || make_venv "$environment"
 fi
 
