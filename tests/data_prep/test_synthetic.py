@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from tooln1.tiny.stages import GRPO, SFT
 
 from data_prep.synthetic import main
 from tooln1.config import compose
 from tooln1.data.rows import reference_earns_reward
 from tooln1.data.validate import validate_parquet
-from tooln1.tiny.stages import GRPO, SFT
 from tooln1.tiny.world import KINDS
 
 FILES = ("train.parquet", "test.parquet", "sft.parquet", "stats.json")
