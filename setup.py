@@ -126,12 +126,11 @@ if __name__ == "__main__":
         packages=[*find_packages(include=["tooln1", "tooln1.*"]), "tooln1.recipe_config"],
         package_dir={"tooln1.recipe_config": "recipe/tool_n1/config"},
         package_data={
-            "tooln1": ["py.typed", "templates/*.txt"],
+            "tooln1": ["py.typed", "templates/*"],
             "tooln1.recipe_config": ["**/*.yaml"],
             "tooln1.eval": ["*.json"],
             "tooln1.export": ["*.jinja"],
             "tooln1.report": ["templates/*"],
-            "tooln1.serve": ["*.jinja"],
             "tooln1.tiny": ["*.jinja"],
         },
         install_requires=CORE,

@@ -16,7 +16,7 @@ from tooln1.prompt import (
     fill_template,
     format_call_turn,
     format_calls,
-    format_reply,
+    format_response,
     load_template,
     split_system,
 )
@@ -55,7 +55,7 @@ def test_the_worked_example_earns_the_reward():
     [example] = re.findall(r"^<think>.*?</think>\n<tool_call>.*?</tool_call>$", template, re.MULTILINE)
     calls = json.loads(re.search(r"<tool_call>(.*)</tool_call>", example)[1])
     reasoning = re.search(r"<think>(.*)</think>", example)[1]
-    assert format_reply(calls, reasoning) == example
+    assert format_response(calls, reasoning) == example
     assert compute_score("toolcall/xlam", example, format_calls(calls))["score"] == 1
 
 
@@ -118,9 +118,9 @@ def test_turns_in_a_wrong_role_are_refused(turn):
 
 
 @pytest.mark.parametrize("reasoning", ["", " \n", "a </think> b", "<tool_call>"])
-def test_reasoning_that_would_spoil_the_reply_is_refused(reasoning):
+def test_reasoning_that_would_spoil_the_response_is_refused(reasoning):
     with pytest.raises(ValueError, match="reasoning"):
-        format_reply([], reasoning)
+        format_response([], reasoning)
 
 
 def test_values_json_does_not_have_are_refused():
@@ -135,9 +135,9 @@ def test_only_names_and_arguments_are_written():
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.booleans()), max_size=3))
-def test_every_written_reply_earns_the_reward(arguments):
+def test_every_written_response_earns_the_reward(arguments):
     calls = [{"name": f"t{number}", "arguments": members} for number, members in enumerate(arguments)]
-    assert compute_score("toolcall/xlam", format_reply(calls, "x"), format_calls(calls))["score"] == 1
+    assert compute_score("toolcall/xlam", format_response(calls, "x"), format_calls(calls))["score"] == 1
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

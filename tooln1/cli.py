@@ -178,13 +178,13 @@ def _score(commands: argparse._SubParsersAction) -> None:
 
 
 def _export(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("export", help="a checkpoint of a run as a Hugging Face model with a model card")
+    parser = commands.add_parser("export", help="write a checkpoint of a run as a Hugging Face model with a model card")
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder of a run")
     parser.add_argument(
         "--step", default="best", help="a step, best (by validation accuracy; last if there is none), or last"
     )
     parser.add_argument("--output", type=Path, required=True, help="the model's folder, which must not exist yet")
-    parser.add_argument("--push", metavar="NAME", help="upload it to the Hugging Face hub as NAME, privately")
+    parser.add_argument("--push", metavar="NAME", help="upload the model to the Hugging Face hub as NAME, privately")
 
     def command(arguments: argparse.Namespace) -> None:
         from tooln1.export.export import export
@@ -199,7 +199,8 @@ def _export(commands: argparse._SubParsersAction) -> None:
 
 def _serve(commands: argparse._SubParsersAction) -> None:
     options = Parser(add_help=False)
-    options.add_argument("--template", help="the training's prompt template: a file, compact, or direct (thinking)")
+    options.add_argument("--template", help="another prompt template: a file, thinking, compact, or direct")
+    options.add_argument("--chat-template", metavar="FILE", help="replaces the model's own chat template")
     options.add_argument("--dry-run", action="store_true", help="print the command instead of running it")
     parser = commands.add_parser(
         "serve",
@@ -207,16 +208,16 @@ def _serve(commands: argparse._SubParsersAction) -> None:
         help="answer /v1/chat/completions with tool calls, through vLLM",
         epilog="Every further option is passed on to vllm serve, for instance --port 8001.",
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a merged model: a folder or a name on the hub")
+    parser.add_argument("checkpoint", metavar="MODEL", help="an exported model, or any other: a folder or a hub name")
     parser.add_argument("vllm_options", nargs=argparse.REMAINDER, metavar="VLLM_OPTION", help="options of vllm serve")
 
     def command(arguments: argparse.Namespace) -> None:
         from tooln1.serve.command import build_command
         from tooln1.serve.command import run as run_server
 
-        # After CHECKPOINT argparse takes everything for VLLM_OPTION, also our own options.
+        # After MODEL argparse takes everything for VLLM_OPTION, also our own options.
         arguments, further = options.parse_known_args(arguments.vllm_options, arguments)
-        command, environment = build_command(arguments.checkpoint, further, arguments.template)
+        command, environment = build_command(arguments.checkpoint, further, arguments.template, arguments.chat_template)
         line = shlex.join([*(f"{key}={value}" for key, value in environment.items()), *command])
         if arguments.dry_run:
             print(line)
@@ -255,9 +256,9 @@ def _eval(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--serve", default="", metavar="ARGUMENTS", help="for a checkpoint: options of tooln1 serve")
 
     def command(arguments: argparse.Namespace) -> int:
+        from tooln1.chat_template import load_model_template
         from tooln1.endpoint import Endpoint
         from tooln1.eval.run import default_output, evaluate, load_benchmarks
-        from tooln1.prompt import load_model_template
 
         output = arguments.output or default_output(arguments.target)
         benchmarks = load_benchmarks(

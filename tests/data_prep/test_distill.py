@@ -21,7 +21,7 @@ from fake_endpoint import FakeEndpoint, completion
 
 from tooln1.data.distill import compose_reply
 from tooln1.errors import UserError
-from tooln1.prompt import format_reply
+from tooln1.prompt import format_response
 from tooln1.reward_score.toolcall import compute_score
 
 pytest.importorskip("openai", reason="needs OpenAI's client (the distill extra)")
@@ -57,7 +57,7 @@ class Endpoint(FakeEndpoint):
         )
 
     def right(self, query):
-        return format_reply(json.loads(self.truths[query]), "it is so")
+        return format_response(json.loads(self.truths[query]), "it is so")
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_a_real_vllm_server_is_asked(tmp_path, model_server, tiny_model, xlam_fo
     """An untrained model earns nothing by itself: the server is told to decode one row's right reply."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     [first, *_] = pq.read_table(xlam_folder / "train.parquet").slice(0, 1).to_pylist()
-    reply = format_reply(json.loads(first["reward_model"]["ground_truth"]), "the city and the day are given")
+    reply = format_response(json.loads(first["reward_model"]["ground_truth"]), "the city and the day are given")
     extra = json.dumps({"structured_outputs": {"regex": re.sub(r"([\[\]{}.])", r"\\\1", reply)}})
     options = {"model": str(tiny_model), "max_tokens": 200, "concurrency": 4, "limit": 6, "extra_body": extra}
     rows, stats = run_distill(SimpleNamespace(url=model_server), xlam_folder, tmp_path, **options)

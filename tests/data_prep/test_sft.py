@@ -9,7 +9,7 @@ import pytest
 from data_prep import sft
 from tooln1.data.scan import digest
 from tooln1.errors import UserError
-from tooln1.prompt import TAGS, build_system, format_call_turn, format_reply, split_system
+from tooln1.prompt import TAGS, build_system, format_call_turn, format_response, split_system
 from tooln1.reward_score.toolcall import compute_score
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -49,7 +49,7 @@ def write_replies(path, rows, reasoning):
     for number, row in enumerate(rows):
         key = digest(row["prompt"]).hex()
         wrong = {"prompt": key, "sample": 0, "response": "<think>x</think>nothing", "reward": 0}
-        right = {"prompt": key, "sample": 1, "response": format_reply(calls_of(row), reasoning), "reward": 1}
+        right = {"prompt": key, "sample": 1, "response": format_response(calls_of(row), reasoning), "reward": 1}
         lines += [[wrong, right], [wrong], []][number % 3]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -86,7 +86,7 @@ def test_real_reasoning_becomes_replies(tmp_path):
                 {"role": "system", "content": build_system(line["tools"])},
                 {"role": "user", "content": line["query"]},
             ]
-            reply = format_reply(json.loads(line["answers"]), line["reasoning"])
+            reply = format_response(json.loads(line["answers"]), line["reasoning"])
             file.write(json.dumps({"prompt": digest(prompt).hex(), "response": reply}) + "\n")
     run_sft(tmp_path / "out", tmp_path, responses=tmp_path / "responses.jsonl")
     assert len(read(tmp_path / "out", "train")) + len(read(tmp_path / "out", "test")) == len(reasoned)

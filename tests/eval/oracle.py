@@ -5,14 +5,14 @@ import json
 from fake_endpoint import FakeEndpoint, completion
 
 from tooln1.eval.benchmark import read_response
-from tooln1.prompt import format_reply
+from tooln1.prompt import format_response
 
 REASONING = "this is what was asked for"
 
 
 def say(case):
     """The response that holds a case's ground truth."""
-    return format_reply(case.ground_truth, REASONING)
+    return format_response(case.ground_truth, REASONING)
 
 
 def say_damaged(case):
@@ -20,7 +20,7 @@ def say_damaged(case):
     calls = [{"name": call["name"], "arguments": dict(call["arguments"])} for call in case.ground_truth]
     for call in calls:
         call["arguments"][next(iter(call["arguments"]), "damaged")] = {"damaged": True}
-    return format_reply(calls, REASONING)
+    return format_response(calls, REASONING)
 
 
 def say_prose(case):

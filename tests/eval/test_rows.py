@@ -9,7 +9,7 @@ import pytest
 from tooln1.errors import UserError
 from tooln1.eval.benchmark import EXTRA, FORMAT, MISSING, TYPE, VALUE, WRONG_TOOL, read_response
 from tooln1.eval.rows import Rows
-from tooln1.prompt import build_messages, format_reply
+from tooln1.prompt import build_messages, format_response
 
 BOOK = {"name": "book", "arguments": {"city": "Oslo", "days": 2}}
 TAXI = {"name": "taxi", "arguments": {}}
@@ -58,14 +58,14 @@ def with_arguments(**arguments):
 )
 def test_every_mistake_has_its_kind(tmp_path, calls, kind, detail):
     benchmark = load(tmp_path, [row("both", [BOOK, TAXI])])
-    mistake = benchmark.judge(benchmark.cases[0], read_response(format_reply(calls, "so")))
+    mistake = benchmark.judge(benchmark.cases[0], read_response(format_response(calls, "so")))
     assert (mistake and mistake.kind, mistake and mistake.detail) == (kind, detail)
 
 
 def test_a_response_that_breaks_the_grammar_is_wrong_also_where_no_call_is_wanted(tmp_path):
     benchmark = load(tmp_path, [row("hello", [])])
     assert benchmark.judge_all({"test/0": read_response("Hello.")})["test/0"].kind == FORMAT
-    assert benchmark.judge_all({"test/0": read_response(format_reply([], "none"))})["test/0"] is None
+    assert benchmark.judge_all({"test/0": read_response(format_response([], "none"))})["test/0"] is None
 
 
 def test_accuracy_counts_rows(tmp_path):

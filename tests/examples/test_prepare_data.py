@@ -7,7 +7,7 @@ import pytest
 from example_scripts import ROOT
 
 from tooln1.data.scan import digest
-from tooln1.prompt import format_reply
+from tooln1.prompt import format_response
 
 SAMPLES = ROOT.parent / "shared" / "data"
 
@@ -63,7 +63,7 @@ def test_sft_data_have_no_reasoning_or_that_of_the_replies(prepare, data):
     (data / "distilled").mkdir()
     with open(data / "distilled" / "responses.jsonl", "w") as replies:
         for row in prepare("halves")["train"]:
-            reply = format_reply(json.loads(row["reward_model"]["ground_truth"]), "It is asked for.")
+            reply = format_response(json.loads(row["reward_model"]["ground_truth"]), "It is asked for.")
             replies.write(json.dumps({"prompt": digest(row["prompt"]).hex(), "response": reply}) + "\n")
     reasons = prepare("sft-reason-half")
     assert all("It is asked for." in row["messages"][-1]["content"] for row in reasons["train"])

@@ -1,30 +1,12 @@
-"""A run folder as `tooln1 train` leaves it: two checkpoints of the tiny model, metrics and dumps of validation."""
+"""A run folder as `tooln1 train` leaves it: metrics, dumps of validation, and the places of two checkpoints."""
 
 import json
-import shutil
 
 import pytest
-import torch
 from omegaconf import OmegaConf
 
-from tooln1.train import checkpoints, record
-
-
-@pytest.fixture(scope="session")
-def write_checkpoint(tiny_model):
-    """Writes the checkpoint of a step as verl's FSDP engine does on one rank, without the optimizer."""
-
-    def write(folder, model):
-        actor = folder / "actor"
-        (actor / "huggingface").mkdir(parents=True)
-        torch.save(model.state_dict(), actor / "model_world_size_1_rank_0.pt")
-        (actor / "fsdp_config.json").write_text(json.dumps({"FSDP_version": 2, "world_size": 1}))
-        torch.save({}, folder / "data.pt")
-        for path in tiny_model.iterdir():
-            if path.suffix != ".safetensors":
-                shutil.copy(path, actor / "huggingface")
-
-    return write
+from tooln1.files import write_json
+from tooln1.run_folder import RunFolder, checkpoint_folder
 
 
 def write_lines(path, rows):
@@ -32,28 +14,21 @@ def write_lines(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-@pytest.fixture(scope="session")
-def model(tiny_model):
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(tiny_model)
-
-
 @pytest.fixture
-def run_dir(tmp_path, tiny_data, model, write_checkpoint):
-    folder = tmp_path / "run"
-    for step in (2, 4):
-        write_checkpoint(folder / "checkpoints" / f"global_step_{step}", model)
-        (folder / "checkpoints" / "latest_checkpointed_iteration.txt").write_text(str(step))
-    checkpoints.keep_best(folder / "checkpoints", 2, 0.75)
+def run_dir(tmp_path, tiny_data):
+    folder = RunFolder(tmp_path / "run")
+    for parent, step in ((folder.checkpoints, 2), (folder.checkpoints, 4), (folder.checkpoints / "best", 2)):
+        checkpoint_folder(parent, step).mkdir(parents=True)
+    (folder.checkpoints / "latest_checkpointed_iteration.txt").write_text("4")
+    write_json(folder.checkpoints / "best.json", {"step": 2, "accuracy": 0.75})
     settings = {
         "actor_rollout_ref": {"model": {"path": "Qwen/Qwen2.5-7B-Instruct"}, "rollout": {"n": 5}},
         "data": {"train_files": str(tiny_data / "train.parquet"), "train_batch_size": 16},
+        "trainer": {"total_epochs": 1},
     }
-    OmegaConf.save(OmegaConf.create(settings), folder / "config.yaml")
-    rewards = [{"step": step, "data": {"critic/score/mean": step / 10}} for step in (1, 2, 3, 4)]
-    write_lines(folder / "metrics.jsonl", rewards)
+    OmegaConf.save(OmegaConf.create(settings), folder.config)
+    write_lines(folder.metrics, [{"step": step, "data": {"critic/score/mean": step / 10}} for step in (1, 2, 3, 4)])
     for step, right in ((0, 0), (2, 3), (4, 2)):
-        write_lines(folder / "validation" / f"{step}.jsonl", [{"acc": float(place < right)} for place in range(4)])
-    record.begin(folder, {}, {})
-    return folder
+        write_lines(folder.validation / f"{step}.jsonl", [{"acc": float(place < right)} for place in range(4)])
+    write_json(folder.record, {"versions": {"verl": "0.9.1"}, "git_commit": "abc"})
+    return folder.path

@@ -1,27 +1,56 @@
-"""`tooln1 serve`: the command it runs, and what it says instead when it cannot."""
+"""`tooln1 serve`: the command it runs, and its message if it cannot run one."""
 
+import json
 import shlex
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("vllm", reason="vLLM is not installed")
-
+from tooln1.chat_template import build_chat_template
 from tooln1.cli import main
+from tooln1.prompt import load_template
 from tooln1.serve import command
-from tooln1.serve.chat_template import served_template
 
-TEMPLATES = Path(__file__).parents[2] / "tooln1" / "templates"
+OWN = "{{ messages }} é"
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """The folder of written chat templates."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def surroundings(tmp_path, monkeypatch):
+    """vLLM's CPU build, as far as the command needs it, and a folder for temporary files."""
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(command, "_vllm_is_for_cpu", lambda: True)
     for name in command.CPU_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    return tmp_path / "cache" / "tooln1" / "chat_templates"
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+
+
+def write_model(folder, template=None):
+    """An exported model as far as the command reads it; without a prompt template, any other model."""
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "qwen2"}')
+    (folder / "tokenizer.json").write_text("{}")
+    head = json.dumps({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + b"\0\0\0\0")
+    text = build_chat_template(OWN, template) if template else OWN
+    (folder / "chat_template.jinja").write_text(text, encoding="utf-8")
+    if template:
+        (folder / "prompt_template.txt").write_text(template)
+    return folder
+
+
+@pytest.fixture
+def exported(tmp_path):
+    return write_model(tmp_path / "exported", load_template())
+
+
+@pytest.fixture
+def own(tmp_path):
+    """The file of a chat template."""
+    (tmp_path / "own.jinja").write_text(OWN, encoding="utf-8")
+    return tmp_path / "own.jinja"
 
 
 @pytest.fixture
@@ -37,86 +66,64 @@ def dry_run(capsys):
 
 
 def option(words, name):
-    """The value that an option has in the end."""
-    return [word.partition("=")[2] for word in words if word.startswith(f"--{name}=")][-1]
+    """The value that an option has in the end, None without it."""
+    return next((word.partition("=")[2] for word in reversed(words) if word.startswith(f"--{name}=")), None)
 
 
-def test_the_command_names_template_and_parsers(dry_run, tiny_model, cache):
-    words = dry_run(tiny_model, "--port", "8001")
-    assert str(tiny_model) in words and words[-2:] == ["--port", "8001"]
-    assert Path(option(words, "chat-template")).read_text(encoding="utf-8") == served_template(tiny_model)
+def test_an_exported_model_is_served_as_it_is_with_our_parsers(dry_run, exported, tmp_path):
+    words = dry_run(exported, "--port", "8001")
+    assert str(exported) in words and words[-2:] == ["--port", "8001"]
+    assert option(words, "chat-template") is None and not list((tmp_path / "tmp").iterdir())
     assert option(words, "tool-call-parser") == option(words, "reasoning-parser") == "tool_n1"
     for plugin in ("tool-parser-plugin", "reasoning-parser-plugin"):
         assert Path(option(words, plugin)).is_file()
-    assert len(list(cache.iterdir())) == 1
-    assert dry_run(tiny_model, "--port", "8001") == words
 
 
-def test_vllm_understands_every_option(dry_run, tiny_model):
-    from vllm.entrypoints.openai.cli_args import make_arg_parser, validate_parsed_serve_args
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    words = dry_run(tiny_model, "--max-model-len", "512")
-    parser = make_arg_parser(FlexibleArgumentParser())
-    arguments = parser.parse_args(words[words.index("--model") :])
-    validate_parsed_serve_args(arguments)
-    assert arguments.enable_auto_tool_choice and arguments.max_model_len == 512
-    assert arguments.structured_outputs_config.enable_in_reasoning is True
-
-
-def test_a_gpu_gets_vllm_serve_and_nothing_meant_for_a_cpu(dry_run, tiny_model, monkeypatch):
+def test_a_gpu_gets_vllm_serve_and_nothing_meant_for_a_cpu(dry_run, exported, monkeypatch):
     monkeypatch.setattr(command, "_vllm_is_for_cpu", lambda: False)
-    words = dry_run(tiny_model)
-    assert words[1:5] == ["-m", "vllm.entrypoints.cli.main", "serve", str(tiny_model)]
+    words = dry_run(exported)
+    assert words[1:5] == ["-m", "vllm.entrypoints.cli.main", "serve", str(exported)]
     assert "--enforce-eager" not in words and not any(word.startswith("VLLM_CPU") for word in words)
 
 
-def test_the_environments_own_settings_are_kept(dry_run, tiny_model, monkeypatch):
+def test_the_environments_own_settings_are_kept(dry_run, exported, monkeypatch):
+    assert "VLLM_CPU_KVCACHE_SPACE=2" in dry_run(exported)
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
-    assert not any(word.startswith("VLLM_CPU_KVCACHE_SPACE") for word in dry_run(tiny_model))
+    assert not any(word.startswith("VLLM_CPU_KVCACHE_SPACE") for word in dry_run(exported))
 
 
-@pytest.mark.parametrize("template", ["compact", TEMPLATES / "compact.txt"])
-def test_the_prompt_template_is_the_one_of_the_training(template, dry_run, tiny_model):
-    words = dry_run("--template", template, tiny_model)
-    expected = served_template(tiny_model, (TEMPLATES / "compact.txt").read_text())
-    assert Path(option(words, "chat-template")).read_text(encoding="utf-8") == expected
-    assert dry_run(tiny_model, "--template", template) == words
+@pytest.mark.parametrize("first", [True, False])
+def test_another_prompt_template_or_chat_template_goes_into_a_temporary_file(first, dry_run, exported, own):
+    options = ["--template", "compact", f"--chat-template={own}"]
+    words = dry_run(*options, exported) if first else dry_run(exported, *options)
+    text = Path(option(words, "chat-template")).read_text(encoding="utf-8")
+    assert text == build_chat_template(OWN, load_template("compact"))
 
 
-def test_the_template_that_a_model_notes_is_taken_unless_another_is_named(dry_run, tiny_model, tmp_path):
-    folder = shutil.copytree(tiny_model, tmp_path / "model")
-    (folder / "prompt_template.txt").write_text("Mine: {tools}")
-    for options, text in (([], "Mine: {tools}"), (["--template", "compact"], (TEMPLATES / "compact.txt").read_text())):
-        words = dry_run(folder, *options)
-        assert Path(option(words, "chat-template")).read_text(encoding="utf-8") == served_template(tiny_model, text)
+def test_a_model_that_does_not_write_its_prompt_is_served_with_the_template_that_it_notes(dry_run, tmp_path, own):
+    folder = write_model(tmp_path / "other")
+    (folder / "prompt_template.txt").write_text("Mine: {tools} <think>")
+    words = dry_run(folder, "--chat-template", own)
+    text = Path(option(words, "chat-template")).read_text(encoding="utf-8")
+    assert text == build_chat_template(OWN, "Mine: {tools} <think>")
 
 
-def test_a_model_trained_without_reasoning_gets_no_reasoning_parser(dry_run, tiny_model):
-    words = dry_run(tiny_model, "--template", "direct")
+def test_a_model_trained_without_reasoning_gets_no_reasoning_parser(dry_run, tmp_path):
+    words = dry_run(write_model(tmp_path / "direct", load_template("direct")))
     assert option(words, "tool-call-parser") == "tool_n1_direct"
     assert not any("reasoning" in word for word in words)
 
 
-@pytest.mark.parametrize("glued", [True, False])
-def test_another_chat_template_takes_the_place_of_the_checkpoints(glued, dry_run, tiny_model, tmp_path):
-    (tmp_path / "own.jinja").write_text("{{ messages }} é", encoding="utf-8")
-    given = tmp_path / "own.jinja"
-    words = dry_run(tiny_model, *([f"--chat-template={given}"] if glued else ["--chat-template", given]))
-    assert str(given) not in " ".join(words)
-    assert Path(option(words, "chat-template")).read_text(encoding="utf-8").endswith("{{ messages }} é")
-
-
-def a_folder_without_weights(model, folder):
+def without_weights(model, folder):
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
 
 
-def a_broken_config(model, folder):
+def with_a_broken_config(model, folder):
     shutil.copytree(model, folder)
     (folder / "config.json").write_text("{")
 
 
-def a_checkpoint_of_verls(model, folder):
+def checkpoint_of_verl(model, folder):
     (folder / "actor").mkdir(parents=True)
     (folder / "actor" / "model_world_size_2_rank_0.pt").touch()
 
@@ -127,16 +134,16 @@ def a_checkpoint_of_verls(model, folder):
         (lambda model, folder: None, [], "no such folder"),
         (lambda model, folder: folder.touch(), [], "a file; expected a folder"),
         (lambda model, folder: folder.mkdir(), [], "no config.json"),
-        (a_broken_config, [], "config.json: not readable as JSON"),
-        (a_folder_without_weights, [], "no weights"),
-        (a_checkpoint_of_verls, [], "merge it first: python -m verl.model_merger merge --backend fsdp --local_dir"),
+        (with_a_broken_config, [], "config.json: not readable as JSON"),
+        (without_weights, [], "no weights"),
+        (checkpoint_of_verl, [], "in shards; run: tooln1 export RUN_DIR --output MODEL"),
         (shutil.copytree, ["--template", "none.txt"], "give a file, or one of compact, direct, thinking"),
-        (shutil.copytree, ["--chat-template", "none.jinja"], "--chat-template none.jinja: cannot be read"),
-        (shutil.copytree, ["--chat-template"], "--chat-template: expected a file after it"),
+        (shutil.copytree, ["--chat-template", "none.jinja"], "none.jinja: cannot be read"),
+        (shutil.copytree, ["--chat-template"], "--chat-template: expected one argument"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(make, options, expected, tiny_model, tmp_path, capsys):
-    make(tiny_model, tmp_path / "it's")
+def test_a_mistake_is_one_line_and_exit_code_2(make, options, expected, exported, tmp_path, capsys):
+    make(exported, tmp_path / "it's")
     with pytest.raises(SystemExit) as stopped:
         main(["serve", str(tmp_path / "it's"), *options])
     captured = capsys.readouterr()
@@ -145,8 +152,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(make, options, expected, tiny_mod
     assert expected in line
 
 
-def test_a_missing_vllm_is_said(tiny_model, monkeypatch, capsys):
+def test_a_missing_vllm_is_an_error(exported, monkeypatch, capsys):
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
-        main(["serve", str(tiny_model)])
+        main(["serve", str(exported)])
     assert "vLLM is not installed here; run: pip install" in capsys.readouterr().err

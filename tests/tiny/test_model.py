@@ -89,11 +89,11 @@ def test_prompts_and_replies_fit_the_limits_of_the_recipe(tokenizer, tiny_data):
     import pyarrow.parquet as pq
 
     from tooln1.config import compose
-    from tooln1.prompt import format_reply
+    from tooln1.prompt import format_response
 
     limits = compose("tool_n1_grpo_cpu").data
     for row in pq.read_table(tiny_data / "test.parquet").to_pylist():
         prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
         assert len(tokenizer(prompt)["input_ids"]) <= limits.max_prompt_length
-        reply = format_reply(json.loads(row["reward_model"]["ground_truth"]), "no tool fits, so there is no call")
+        reply = format_response(json.loads(row["reward_model"]["ground_truth"]), "no tool fits, so there is no call")
         assert len(tokenizer(reply)["input_ids"]) < limits.max_response_length

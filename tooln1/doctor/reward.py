@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tooln1.doctor.findings import Findings
-from tooln1.prompt import format_reply
+from tooln1.prompt import format_response
 from tooln1.reward_score import reward_name
 
 _ROWS = 20
@@ -46,7 +46,7 @@ def check_reward(findings: Findings, config: DictConfig, train_files: list[Path]
 
 def _problem(reward: Any, row: dict[str, Any]) -> str | None:
     truth = row["reward_model"]["ground_truth"]
-    reply = format_reply(json.loads(truth), "The right call.")
+    reply = format_response(json.loads(truth), "The right call.")
     arguments = {"data_source": row["data_source"], "solution_str": reply, "ground_truth": truth}
     try:
         result = reward(**arguments, extra_info=row.get("extra_info"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from tooln1.analysis.explain import explain
 from tooln1.files import one_line
-from tooln1.prompt import format_reply
+from tooln1.prompt import format_response
 from tooln1.reward_score import toolcall
 
 FORMAT, WRONG_TOOL, MISSING, EXTRA, TYPE, VALUE = (
@@ -146,7 +146,7 @@ class Benchmark(ABC):
 
     def impossible(self) -> dict[str, str]:
         """Return {case id: reason} of the cases that no model can have right, by the benchmark's own data and rules."""
-        readings = {case.id: read_response(format_reply(case.ground_truth, "-")) for case in self.cases}
+        readings = {case.id: read_response(format_response(case.ground_truth, "-")) for case in self.cases}
         mistakes = self.judge_all(readings)
         return _contradictions(self.cases) | {name: found.detail for name, found in mistakes.items() if found}
 

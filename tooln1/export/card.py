@@ -1,11 +1,17 @@
-"""The model card: what the model is, what it was made of and how, what it achieves, and how to use it."""
+"""The model card: what the model is, how and on what it was trained, what it achieves, and how to use it."""
 
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tooln1.errors import UserError
-from tooln1.export.sources import RunSources, pretty
-from tooln1.files import write_text
+import pyarrow.parquet as pq
+
+from tooln1.chat_template import writes_prompt
+from tooln1.files import read_jsonl, read_text, write_text
+from tooln1.report.evaluation import read_evaluations
+from tooln1.run_folder import REWARD, Run, RunFolder, read_scalars
+from tooln1.train.checkpoints import read_best
 
 # The settings that a reader compares between runs, by verl's keys.
 _SETTINGS = {
@@ -29,26 +35,24 @@ _SETTINGS = {
     ),
     "SFT": ("data.train_batch_size", "optim.lr", "data.max_length", "trainer.total_epochs", "trainer.n_gpus_per_node"),
 }
+# Where the rows of a data source come from, by the beginning of data_source.
+_HUB_NAMES = {"toolcall/toolace": "Team-ACE/ToolACE", "toolcall/xlam": "Salesforce/xlam-function-calling-60k"}
 _CURVE = "curves.png"
 _ROWS = 12
 
+Curve = dict[int, float]
 
-def write_card(folder: Path, sources: RunSources, step: int, name: str) -> None:
-    """Write README.md, with the hub's metadata at its head, and the curves' image beside it.
+
+def write_card(folder: Path, run: Run, step: int, name: str) -> None:
+    """Write README.md, with the hub's metadata at its head, and the image of the curves beside it.
 
     Args:
         folder: the model's folder.
-        sources: the run.
-        step: the step whose checkpoint the model is.
+        run: the run.
+        step: the step of the model's checkpoint.
         name: the model's name.
-
-    Raises:
-        UserError: jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError:
-        raise UserError("the model card needs jinja2: pip install 'tooln1[report]'") from None
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("tooln1.export", ""),
@@ -57,57 +61,40 @@ def write_card(folder: Path, sources: RunSources, step: int, name: str) -> None:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    has_image = draw_curves(sources.rewards, sources.accuracies, folder / _CURVE)
+    method = "" if not run.config else "SFT" if run.is_sft else "GRPO"
+    base_model = str(run.setting("model.path" if run.is_sft else "actor_rollout_ref.model.path", ""))
+    licence = _licence(base_model)
+    train_files = [Path(path) for path in run.listed("data.train_files")]
+    sources = _count_sources(train_files)
+    hub_data_sets = sorted({hub for source in sources for start, hub in _HUB_NAMES.items() if source.startswith(start)})
+    rewards, accuracies = read_scalars(run).get(REWARD, {}), _accuracies(run)
+    best = read_best(RunFolder(run.folder).checkpoints)
     text = environment.get_template("model_card.md.jinja").render(
-        metadata=_metadata(sources, step, name),
+        metadata=_metadata(name, base_model, licence, method, hub_data_sets, accuracies.get(step)),
         name=name,
         step=step,
+        writes_prompt=writes_prompt(folder),
+        is_best=best is not None and best["step"] == step,
+        method=method,
+        base_model=_model_name(base_model),
+        licence=licence,
         sources=sources,
-        base_model=_model_name(sources.base_model),
-        settings=_settings(sources),
-        curve=_CURVE if has_image else None,
-        rows=_curve_rows(sources),
+        hub_data_sets=hub_data_sets,
+        train_files=[path.name for path in train_files],
+        stats=_stats(train_files),
+        settings=[
+            (key, _pretty(value)) for key in _SETTINGS.get(method, ()) if (value := run.setting(key)) is not None
+        ],
+        curve=_CURVE if draw_curves(rewards, accuracies, folder / _CURVE) else None,
+        rows=_curve_rows(rewards, accuracies),
+        evaluations=read_evaluations(run),
+        record=RunFolder(run.folder).read_record(),
     )
     write_text(folder / "README.md", text)
 
 
-def _metadata(sources: RunSources, step: int, name: str) -> str:
-    """The YAML between the dashes; what is not known is left out."""
-    from huggingface_hub import EvalResult, ModelCardData
-
-    results = []
-    if step in sources.accuracies:
-        accuracy = round(sources.accuracies[step], 4)
-        results.append(_result(EvalResult, "validation", "Validation rows of the run", accuracy))
-    return ModelCardData(
-        base_model=sources.base_model if is_hub_name(sources.base_model) else None,
-        license=sources.base_licence,
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        tags=["tool-calling", "function-calling", "tool-n1", "verl", *filter(None, [sources.method.lower()])],
-        datasets=sources.hub_data_sets or None,
-        model_name=name if results else None,
-        eval_results=results or None,
-    ).to_yaml()
-
-
-def _result(kind: Any, dataset_type: str, dataset_name: str, accuracy: float) -> Any:
-    return kind(
-        task_type="text-generation",
-        dataset_type=dataset_type,
-        dataset_name=dataset_name,
-        metric_type="accuracy",
-        metric_value=accuracy,
-    )
-
-
-def _settings(sources: RunSources) -> list[tuple[str, str]]:
-    keys = _SETTINGS.get(sources.method, ())
-    return [(key, pretty(sources.setting(key))) for key in keys if sources.setting(key) is not None]
-
-
 def is_hub_name(name: str) -> bool:
-    """Whether a model's name is one of the Hugging Face hub, such as Qwen/Qwen2.5-7B-Instruct, and no folder here."""
+    """Return whether a model's name is one of the hub, such as Qwen/Qwen2.5-7B-Instruct, and no folder here."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -118,20 +105,7 @@ def is_hub_name(name: str) -> bool:
     return "/" in name and not Path(name).exists()
 
 
-def _model_name(path: str) -> str:
-    """A name on the hub as it is; of a folder its name only, for the rest is nobody's business."""
-    return path if is_hub_name(path) else Path(path).name or "the model it was trained from"
-
-
-def _curve_rows(sources: RunSources) -> list[tuple[int, float | None, float | None]]:
-    """(step, reward, accuracy) of the validated steps, or of evenly spaced ones if none was."""
-    steps = sorted(sources.accuracies or sources.rewards)
-    if len(steps) > _ROWS:
-        steps = sorted({steps[round(place * (len(steps) - 1) / (_ROWS - 1))] for place in range(_ROWS)})
-    return [(step, sources.rewards.get(step), sources.accuracies.get(step)) for step in steps]
-
-
-def draw_curves(rewards: dict[int, float], accuracies: dict[int, float], path: Path) -> bool:
+def draw_curves(rewards: Curve, accuracies: Curve, path: Path) -> bool:
     """Draw the training reward and the validation accuracy by step as a PNG file; False if there is nothing to draw."""
     if not rewards and not accuracies:
         return False
@@ -148,6 +122,88 @@ def draw_curves(rewards: dict[int, float], accuracies: dict[int, float], path: P
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    # Without the drawing library's version, so that the same run gives the same bytes.
+    # The version of the drawing library is left out, so that the same run gives the same bytes.
     figure.savefig(path, dpi=110, metadata={"Software": None})
     return True
+
+
+def _metadata(
+    name: str, base_model: str, licence: str | None, method: str, data_sets: list[str], accuracy: float | None
+) -> str:
+    """Return the YAML between the dashes; what is not known is left out."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = accuracy is not None and [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type="validation",
+            dataset_name="Validation rows of the run",
+            metric_type="accuracy",
+            metric_value=round(accuracy, 4),
+        )
+    ]
+    return ModelCardData(
+        base_model=base_model if is_hub_name(base_model) else None,
+        license=licence,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["tool-calling", "function-calling", "tool-n1", "verl", *filter(None, [method.lower()])],
+        datasets=data_sets or None,
+        model_name=name if results else None,
+        eval_results=results or None,
+    ).to_yaml()
+
+
+def _licence(base_model: str) -> str | None:
+    """Return the licence in the base model's own card, None if the model is no folder with a card."""
+    card = Path(base_model) / "README.md"
+    if not base_model or not card.is_file():
+        return None
+    from huggingface_hub import ModelCard
+
+    try:
+        return ModelCard.load(card, ignore_metadata_errors=True).data.license
+    except (ValueError, OSError):
+        return None
+
+
+def _model_name(path: str) -> str:
+    """Return a hub name as it is, and only the last part of a folder's path: the rest is private."""
+    return path if is_hub_name(path) else Path(path).name or "the model it was trained from"
+
+
+def _count_sources(train_files: list[Path]) -> Counter[str]:
+    """Count the rows of the training files by data_source; files that are gone count nothing."""
+    counts: Counter[str] = Counter()
+    for path in train_files:
+        if path.is_file() and "data_source" in pq.read_schema(path).names:
+            counts.update(pq.read_table(path, columns=["data_source"])["data_source"].to_pylist())
+    return counts
+
+
+def _stats(train_files: list[Path]) -> list[tuple[str, str]]:
+    """Return (folder's name, text) of every stats.json beside a training file."""
+    paths = dict.fromkeys(path.with_name("stats.json") for path in train_files)
+    return [(path.parent.name, read_text(path).strip()) for path in paths if path.is_file()]
+
+
+def _accuracies(run: Run) -> Curve:
+    """Return the validation accuracy over all rows by step, from verl's dumps."""
+    found = {}
+    for step, path in run.validation.items():
+        scores = [line.value["acc"] for line in read_jsonl(path, Counter()) if line.value.get("acc") is not None]
+        if scores:
+            found[step] = sum(scores) / len(scores)
+    return found
+
+
+def _curve_rows(rewards: Curve, accuracies: Curve) -> list[tuple[int, float | None, float | None]]:
+    """Return (step, reward, accuracy) of the validated steps, or of evenly spaced ones if none was validated."""
+    steps = sorted(accuracies or rewards)
+    if len(steps) > _ROWS:
+        steps = sorted({steps[round(place * (len(steps) - 1) / (_ROWS - 1))] for place in range(_ROWS)})
+    return [(step, rewards.get(step), accuracies.get(step)) for step in steps]
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)

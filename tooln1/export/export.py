@@ -1,71 +1,162 @@
-"""From a run's checkpoint to a Hugging Face folder: merged, checked, and described in a model card."""
+"""From a run's checkpoint to a Hugging Face folder: merged, with the prompt of its training, checked, and described."""
 
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tooln1.chat_template import read_chat_template, write_chat_template
+from tooln1.data.prepared import template_of
 from tooln1.errors import UserError
 from tooln1.export.card import write_card
-from tooln1.export.check import check_model_folder
-from tooln1.export.merge import merge, note_template
-from tooln1.export.sources import RunSources
 from tooln1.files import writing
-from tooln1.run_folder import checkpoint_folder, checkpoint_steps, tracked_step
-from tooln1.train import checkpoints
+from tooln1.run_folder import Run, RunFolder, checkpoint_folder, checkpoint_steps, find_run, tracked_step
+from tooln1.train.checkpoints import BEST, find_fault, read_best
+from tooln1.train.stage import run_stage
+
+_ADAPTER = "lora_adapter"  # where verl's merger puts what a LoRA run has trained
 
 
 def export(run_dir: Path, step: str, output: Path, name: str | None = None) -> Path:
     """Write the model folder ``output``, whole or not at all, and return its path.
 
     Args:
-        run_dir: the folder of a run of `tooln1 train`, or of the quickstart.
+        run_dir: the folder of a run.
         step: a number, ``best`` (the last if there is no best), or ``last``.
         output: must not exist yet, or be empty.
         name: what the card calls the model; by default the folder's name.
 
     Raises:
         UserError: the run, its checkpoint or the output folder is not as needed.
-        StageError: verl's merger failed.
+        ProcessError: verl's merger failed.
     """
-    sources = RunSources(run_dir)
-    folder = find_checkpoint(sources.checkpoints, step)
-    fault = checkpoints.find_fault(folder)
+    folder = RunFolder(run_dir)
+    if not folder.checkpoints.is_dir():
+        raise UserError(f"{run_dir}: no checkpoints/ in it; give the folder of a run that has saved a checkpoint")
+    checkpoint = find_checkpoint(folder.checkpoints, step)
+    fault = find_fault(checkpoint)
     if fault:
-        raise UserError(f"{folder}: not usable ({fault}); take another with --step; there are {_list(sources)}")
+        raise UserError(
+            f"{checkpoint}: not usable ({fault}); take another with --step; there are {_steps(folder.checkpoints)}"
+        )
+    run = read_run(run_dir)
     with _new_folder(output) as partial:
-        merge(folder, partial, run_dir / "logs" / "export.log")
+        merge(checkpoint, partial, folder.log.with_name("export.log"))
+        write_prompt(partial, [Path(path) for path in run.listed("data.train_files")])
         check_model_folder(partial)
-        note_template(partial, *sources.train_files)
-        write_card(partial, sources, int(folder.name.removeprefix("global_step_")), name or output.name)
+        write_card(partial, run, int(checkpoint.name.removeprefix("global_step_")), name or output.name)
     return output
 
 
-def find_checkpoint(folder: Path, step: str) -> Path:
-    """The checkpoint that ``step`` names, in the rotation or in best/. Raises UserError."""
-    best, number = checkpoints.read_best(folder), tracked_step(folder)
+def find_checkpoint(checkpoints: Path, step: str) -> Path:
+    """Return the checkpoint that ``step`` names, in the rotation or in best/. Raises UserError."""
+    best, number = read_best(checkpoints), tracked_step(checkpoints)
     if step == "best" and best:
-        # Not the step's folder in the rotation, which a later attempt may have trained anew.
-        return checkpoint_folder(folder / checkpoints.BEST, best["step"])
+        # Not the step's folder in the rotation: a later attempt may have trained that step again.
+        return checkpoint_folder(checkpoints / BEST, best["step"])
     if step not in ("best", "last"):
         if not step.isascii() or not step.isdigit():
             raise UserError(f"--step {step}: expected a number, best or last")
         number = int(step)
-    for place in (folder, folder / checkpoints.BEST):
+    for place in (checkpoints, checkpoints / BEST):
         if number is not None and checkpoint_folder(place, number).is_dir():
             return checkpoint_folder(place, number)
-    there = ", ".join(map(str, checkpoint_steps(folder))) or "none"
-    raise UserError(f"{folder}: no checkpoint {step}; the steps with one are: {there}")
+    raise UserError(f"{checkpoints}: no checkpoint {step}; the steps with one are: {_steps(checkpoints)}")
 
 
-def _list(sources: RunSources) -> str:
-    return ", ".join(map(str, checkpoint_steps(sources.checkpoints)))
+def merge(checkpoint: Path, target: Path, log: Path) -> None:
+    """Write the model of a checkpoint of either trainer to ``target`` in Hugging Face's format, in bfloat16.
+
+    Raises:
+        ProcessError: verl's merger failed; its output is in ``log``.
+    """
+    # PPO keeps the policy in a folder actor/; a checkpoint of the SFT trainer is the model.
+    shards = checkpoint / "actor" if (checkpoint / "actor").is_dir() else checkpoint
+    command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+    run_stage([*command, "--local_dir", str(shards), "--target_dir", str(target)], os.environ, log)
+    if (target / _ADAPTER).is_dir():
+        _merge_adapter(target)
+
+
+def write_prompt(model: Path, train_files: Sequence[Path]) -> None:
+    """Let a model folder carry the prompt of its training: a note of the prompt template, and the chat template.
+
+    If the training files do not all tell the same prompt template, the folder stays as it is.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded or has no chat template.
+    """
+    found = {template_of(path) for path in train_files if path.is_file()}
+    text = found.pop() if len(found) == 1 else None
+    if text is None:
+        print("the training files do not tell one prompt template: the chat template stays as it is", file=sys.stderr)
+        return
+    write_chat_template(model, text)
+
+
+def check_model_folder(folder: Path) -> None:
+    """Check that transformers and vLLM can load a model folder, without loading its weights.
+
+    Raises:
+        UserError: the first thing that is missing or does not fit.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    read_chat_template(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: does not load: {error}") from None
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    shapes = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+        except SafetensorError as error:
+            raise UserError(f"{path}: not a complete safetensors file ({error})") from None
+    tied = set(model.all_tied_weights_keys)
+    for name, tensor in model.state_dict().items():
+        if name not in shapes and name not in tied:
+            raise UserError(f"{folder}: the weights lack {name}")
+        if name in shapes and shapes[name] != tuple(tensor.shape):
+            raise UserError(f"{folder}: {name} has shape {shapes[name]}, the configuration says {tuple(tensor.shape)}")
+
+
+def read_run(run_dir: Path) -> Run:
+    """Return what the run folder tells; nothing if it holds only checkpoints."""
+    try:
+        return find_run(run_dir)
+    except UserError:
+        return Run(run_dir)
+
+
+def _steps(checkpoints: Path) -> str:
+    return ", ".join(map(str, checkpoint_steps(checkpoints))) or "none"
+
+
+def _merge_adapter(folder: Path) -> None:
+    """Add the adapter's product to the weights, so that the folder is a model like any other."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    merged = PeftModel.from_pretrained(base, folder / _ADAPTER).merge_and_unload()
+    for weights in [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]:
+        weights.unlink()
+    merged.save_pretrained(folder)
+    shutil.rmtree(folder / _ADAPTER)
 
 
 @contextmanager
 def _new_folder(output: Path) -> Iterator[Path]:
-    """A temporary folder beside ``output`` that becomes it if the block ends well, and is removed otherwise."""
+    """Give a temporary folder that becomes ``output`` if the block succeeds and is removed otherwise."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output}: exists already; remove it, or choose another --output")
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")

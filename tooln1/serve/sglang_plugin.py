@@ -1,7 +1,7 @@
-"""The reply format for SGLang's server: ``--reasoning-parser tool_n1 --tool-call-parser tool_n1``.
+"""The response format for SGLang's server: ``--reasoning-parser tool_n1 --tool-call-parser tool_n1``.
 
 SGLang finds `register` through the entry point group ``sglang.srt.plugins`` before it reads its arguments. Written for
-SGLang 0.5.12, whose interface does not allow all that vLLM's does: docs/serving.md says what is missing.
+SGLang 0.5.12, whose interface allows less than vLLM's: docs/serving.md lists what is missing.
 """
 
 from sglang.srt.function_call.base_format_detector import BaseFormatDetector
@@ -11,33 +11,34 @@ from sglang.srt.parser.reasoning_parser import BaseReasoningFormatDetector, Reas
 from sglang.srt.parser.reasoning_parser import StreamingParseResult as ReasoningParseResult
 
 from tooln1.reward_score.toolcall import CALL, END_CALL, END_THINK, SPACE, THINK
-from tooln1.serve.reply import Call, CallsReader, NoCalls, ReasoningReader, read_calls
+from tooln1.serve.responses import Call, NoCalls, Stream, read_calls, split_calls, split_reasoning
 
 
 def register() -> None:
-    """Make both parsers known by the name ``tool_n1``."""
+    """Register both parsers as ``tool_n1``."""
     ReasoningParser.DetectorMap["tool_n1"] = ToolN1ReasoningDetector
     FunctionCallParser.ToolCallParserEnum["tool_n1"] = ToolN1Detector
 
 
 class ToolN1ReasoningDetector(BaseReasoningFormatDetector):
-    """``<think>…</think>`` at the start of the reply."""
+    """``<think>…</think>`` at the start of the response."""
 
     def __init__(self, **kwargs):
-        # The prompt ends before <think>, whatever SGLang makes of the chat template.
+        # The prompt ends before <think>, although SGLang may conclude otherwise from the chat template.
         super().__init__(THINK, END_THINK, **{**kwargs, "force_reasoning": False})
-        self._reader = ReasoningReader()
+        self._stream = Stream(split_reasoning)
 
     def detect_and_parse(self, text: str) -> ReasoningParseResult:
-        """The reasoning and the content of a whole reply."""
-        reader = ReasoningReader()
-        reasoning, content = map("".join, zip(reader.feed(text), reader.finish(), strict=True))
-        return ReasoningParseResult(content if reader.ended else NoCalls(content), reasoning)
+        """Return the reasoning and the content of a whole response."""
+        return self._result(*split_reasoning(text))
 
     def parse_streaming_increment(self, new_text: str) -> ReasoningParseResult:
-        """What a further piece of a reply lets through."""
-        reasoning, content = self._reader.feed(new_text)
-        return ReasoningParseResult(content if self._reader.ended else NoCalls(content), reasoning)
+        """Return what a further piece of a response adds."""
+        return self._result(*self._stream.feed(new_text))
+
+    @staticmethod
+    def _result(reasoning: str, content: str, has_ended: bool) -> ReasoningParseResult:
+        return ReasoningParseResult(content if has_ended else NoCalls(content), reasoning)
 
 
 class ToolN1Detector(BaseFormatDetector):
@@ -46,42 +47,42 @@ class ToolN1Detector(BaseFormatDetector):
     def __init__(self):
         super().__init__()
         self.bot_token, self.eot_token = CALL, END_CALL
-        self._reader = CallsReader()
+        self._stream = Stream(split_calls)
         self._block = ""
         self._called = False
 
     def has_tool_call(self, text: str) -> bool:
-        """Whether there is at least one call in the content of a whole reply."""
+        """Return whether the content of a whole response has at least one call."""
         return not isinstance(text, NoCalls) and bool(read_calls(text))
 
     def detect_and_parse(self, text: str, tools) -> StreamingParseResult:
-        """The calls of the content of a whole reply."""
+        """Return the calls in the content of a whole response."""
         if not self.has_tool_call(text):
             return StreamingParseResult(normal_text=text)
         return StreamingParseResult(calls=_items(read_calls(text)))
 
     def parse_streaming_increment(self, new_text: str, tools) -> StreamingParseResult:
-        """What a further piece of the content lets through: the calls as soon as their block is closed and right.
+        """Return what a further piece of the content adds: the calls as soon as their block is closed and well-formed.
 
-        SGLang does not say when the reply ends, so what is written after the block cannot make it malformed.
+        SGLang does not tell when the response ends, so text after the block cannot make the block malformed.
         """
         if isinstance(new_text, NoCalls):
             return StreamingParseResult(normal_text=new_text)
         if self._called:
             return StreamingParseResult(normal_text=new_text if new_text.strip(SPACE) else "")
-        content = self._reader.feed(new_text)
+        content, _ = self._stream.feed(new_text)
         self._block += new_text
         # The tag may also stand inside a JSON string, where it closes nothing.
-        calls = read_calls(self._block) if self._block.rstrip(SPACE).endswith(END_CALL) and not content else None
+        calls = read_calls(self._block) if self._block.rstrip(SPACE).endswith(END_CALL) else None
         self._called = bool(calls)
         return StreamingParseResult(normal_text=content, calls=_items(calls or []))
 
     def supports_structural_tag(self) -> bool:
-        """No: for a demanded call SGLang then forces and reads a bare JSON list, its own format."""
+        """Return False: for a demanded call SGLang then forces and reads its own format, a bare JSON list."""
         return False
 
     def structure_info(self):
-        """Asked for by the base class, and used only with structural tags."""
+        """Required by the base class, and used only with structural tags."""
         raise NotImplementedError("tool_n1 has no structural tags in SGLang")
 
 

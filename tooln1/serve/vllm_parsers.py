@@ -1,17 +1,19 @@
-"""The reply format for vLLM's server: a reasoning parser and a tool parser, both called ``tool_n1``.
+"""The response format for vLLM's server: a reasoning parser and tool parsers, registered as ``tool_n1``.
 
-vLLM feeds both the text that it decodes (vllm.parser.abstract_parser.DelegatingParser). They declare themselves "engine
-based", which in vLLM means that they keep a state of their own: it then asks the reasoning parser whether the reasoning
-has ended, instead of looking for a tag's token, and asks both for what they hold back when a stream ends. Written for
-vLLM 0.24 and 0.28, whose interfaces agree in this.
+This file is what ``--tool-parser-plugin`` and ``--reasoning-parser-plugin`` name. The parsers declare themselves
+"engine based", which in vLLM means that they keep state: vLLM then asks the reasoning parser whether the reasoning has
+ended, instead of looking for a tag's token, and asks both parsers for the rest when a stream ends. Written for vLLM
+0.24 and 0.28, which agree in this.
 
-For a reply that calls tools, a client gets ``reasoning`` and ``tool_calls`` with content null; for the empty list,
-``reasoning`` and content ""; for a malformed reply, its text as content.
+A response that calls tools becomes ``reasoning`` and ``tool_calls`` with content null; the empty list becomes
+``reasoning`` and content ""; a malformed response becomes content.
 """
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
+import xgrammar
 from vllm.entrypoints.chat_utils import make_tool_call_id
 from vllm.entrypoints.openai.engine.protocol import (
     DeltaFunctionCall,
@@ -21,24 +23,29 @@ from vllm.entrypoints.openai.engine.protocol import (
     FunctionCall,
     ToolCall,
 )
+from vllm.reasoning import ReasoningParserManager
 from vllm.reasoning.abs_reasoning_parsers import ReasoningParser
 from vllm.sampling_params import StructuredOutputsParams
+from vllm.tool_parsers import ToolParserManager
 from vllm.tool_parsers.abstract_tool_parser import ToolParser
 
-from tooln1.prompt import TAGS
-from tooln1.reward_score.toolcall import END_THINK, THINK
-from tooln1.serve.constraint import build_constraint
-from tooln1.serve.reply import Call, CallsReader, NoCalls, ReasoningReader
+from tooln1.reward_score.toolcall import CALL, END_CALL, END_THINK, TAGS, THINK
+from tooln1.serve.responses import Call, NoCalls, Stream, split_calls, split_reasoning
+from tooln1.tools import normalize_tools
+
+ANY_OBJECT = {"type": "object"}
 
 
+@ReasoningParserManager.register_module("tool_n1")
 class ToolN1ReasoningParser(ReasoningParser):
-    """``<think>…</think>`` at the start of the reply, streamed as it comes."""
+    """``<think>…</think>`` at the start of the response, streamed as it comes."""
 
     engine_based_streaming = True
 
     def __init__(self, tokenizer, *args, **kwargs):
         super().__init__(tokenizer, *args, **kwargs)
-        self._reader = ReasoningReader()
+        self._stream = Stream(split_reasoning)
+        self._has_ended = False
 
     @property
     def reasoning_start_str(self) -> str:
@@ -51,48 +58,49 @@ class ToolN1ReasoningParser(ReasoningParser):
         return END_THINK
 
     def is_reasoning_end(self, input_ids: Sequence[int]) -> bool:
-        """Never in a prompt: the reply itself opens the reasoning."""
+        """Return False: a prompt never ends the reasoning, because the response opens it."""
         return False
 
     def extract_content_ids(self, input_ids: list[int]) -> list[int]:
-        """All of them: the tool parser reads the text and no tokens."""
+        """Return all ids: the tool parser reads text and no tokens."""
         return list(input_ids)
 
     def extract_reasoning(self, model_output: str, request) -> tuple[str | None, str]:
-        """The reasoning and the content of a whole reply."""
-        reader = ReasoningReader()
-        reasoning, content = map("".join, zip(reader.feed(model_output), reader.finish(), strict=True))
-        return reasoning or None, content if reader.ended else NoCalls(content)
+        """Return the reasoning and the content of a whole response."""
+        reasoning, content, has_ended = split_reasoning(model_output)
+        return reasoning or None, content if has_ended else NoCalls(content)
 
     def extract_reasoning_streaming(
         self, previous_text, current_text, delta_text, previous_token_ids, current_token_ids, delta_token_ids
     ) -> DeltaMessage | None:
-        """What a further piece of a reply lets through."""
-        return _delta(*self._reader.feed(delta_text))
+        """Return what a further piece of a response adds."""
+        reasoning, content, self._has_ended = self._stream.feed(delta_text)
+        return _delta(reasoning, content)
 
     def has_engine_confirmed_reasoning_end(self) -> bool:
-        """Whether the tool parser is to read what comes; never after malformed reasoning."""
-        return self._reader.ended
+        """Return whether the tool parser reads the rest; it never does after malformed reasoning."""
+        return self._has_ended
 
     def finish_streaming(self) -> DeltaMessage | None:
-        """What was held back when the stream ended, or when the reasoning did."""
-        return None if self._reader.ended else _delta(*self._reader.finish())
+        """Return what was held back when the stream, or the reasoning, ends."""
+        return None if self._has_ended else _delta(*self._stream.feed("", done=True)[:2])
 
 
+@ToolParserManager.register_module("tool_n1")
 class ToolN1ToolParser(ToolParser):
-    """``<tool_call>[…]</tool_call>`` after the reasoning, held back until the reply is over and known to be right."""
+    """``<tool_call>[…]</tool_call>`` after the reasoning, held back until the response has ended."""
 
     engine_based_streaming = True
-    # vLLM would otherwise force and read its own format, a bare JSON list.
+    # With True, vLLM would force and read its own format, a bare JSON list.
     supports_required_and_named = False
     reasons = True
 
     def __init__(self, tokenizer, *args, **kwargs):
         super().__init__(tokenizer, *args, **kwargs)
-        self._reader = CallsReader()
+        self._stream = Stream(split_calls)
 
     def adjust_request(self, request):
-        """Constrain the reply where the request demands a call: well-formed, of the tools and schemas it allows."""
+        """Constrain the response if the request demands a call: well-formed, with the tools and schemas it allows."""
         special = getattr(self.model_tokenizer, "all_special_tokens", ())
         if any(tag in special for tag in TAGS):
             request.skip_special_tokens = False
@@ -104,7 +112,7 @@ class ToolN1ToolParser(ToolParser):
         tools = [tool.model_dump() for tool in request.tools if tool.type == "function"]
         tag = build_constraint(tools, name=name, several=several, reasons=self.reasons)
         request.structured_outputs = StructuredOutputsParams(structural_tag=json.dumps(tag))
-        # vLLM takes one constraint only, and the call was demanded.
+        # vLLM accepts one constraint, and the request demands the call.
         if hasattr(request, "response_format"):
             request.response_format = None
         else:
@@ -112,17 +120,15 @@ class ToolN1ToolParser(ToolParser):
         return request
 
     def extract_tool_calls(self, model_output: str, request) -> ExtractedToolCallInformation:
-        """The calls of a whole reply, of which ``model_output`` is what follows the reasoning."""
+        """Return the calls in what follows the reasoning of a whole response."""
         calls = None
         if request.tool_choice != "none" and not isinstance(model_output, NoCalls):
-            reader = CallsReader()
-            reader.feed(model_output)
-            _, calls = reader.finish()
+            calls = split_calls(model_output)[1]
         if calls is None:
             return ExtractedToolCallInformation(tools_called=False, tool_calls=[], content=model_output)
         functions = [FunctionCall(name=call.name, arguments=call.arguments) for call in calls]
         return ExtractedToolCallInformation(
-            tools_called=True,  # of the empty list too: otherwise vLLM puts the block's own text in the content
+            tools_called=True,  # also for the empty list: otherwise vLLM makes the block's text the content
             tool_calls=[ToolCall(function=function) for function in functions],
             content=None if calls else "",
         )
@@ -137,21 +143,68 @@ class ToolN1ToolParser(ToolParser):
         delta_token_ids,
         request,
     ) -> DeltaMessage | None:
-        """What a further piece of the content lets through."""
-        return _delta("", delta_text if request.tool_choice == "none" else self._reader.feed(delta_text))
+        """Return what a further piece of the content adds."""
+        return _delta("", delta_text if request.tool_choice == "none" else self._stream.feed(delta_text)[0])
 
     def finish_streaming(self) -> DeltaMessage | None:
-        """The calls, or else the text that was held back."""
-        content, calls = self._reader.finish()
+        """Return the calls, or else the text that was held back."""
+        content, calls = self._stream.feed("", done=True)
         if not calls:
             return _delta("", content)
         return DeltaMessage(tool_calls=[_delta_call(index, call) for index, call in enumerate(calls)])
 
 
+@ToolParserManager.register_module("tool_n1_direct")
 class ToolN1DirectToolParser(ToolN1ToolParser):
-    """``tool_n1_direct``: the same for models trained without reasoning (templates/direct.txt)."""
+    """The same for models trained without reasoning (templates/direct.txt)."""
 
     reasons = False
+
+
+def build_constraint(tools: Any, *, name: str | None, several: bool, reasons: bool) -> dict[str, Any]:
+    """Return the grammar of a well-formed response with at least one call, for xgrammar.
+
+    It is a structural tag: https://xgrammar.mlc.ai/docs/tutorials/structural_tag
+
+    Args:
+        tools: a tool list in any shape that `tooln1.tools.normalize_tools` takes.
+        name: the only tool that may be called; None allows every tool.
+        several: whether there may be more than one call.
+        reasons: whether reasoning comes before the calls.
+
+    Raises:
+        tooln1.tools.ToolListError: the tool list has no known shape.
+    """
+    calls = [
+        _tag(f'{{"name": {json.dumps(tool["name"], ensure_ascii=False)}, "arguments": ', _arguments(tool), "}")
+        for tool in normalize_tools(tools)
+        if name in (None, tool["name"])
+    ]
+    call_list = {"type": "tags_with_separator", "tags": calls, "separator": ", ", "at_least_one": True}
+    block = _tag(f"{CALL}[", {**call_list, "stop_after_first": not several}, f"]{END_CALL}")
+    elements = [*_reasoning(), block] if reasons else [block]
+    return {"type": "structural_tag", "format": {"type": "sequence", "elements": elements}}
+
+
+def _reasoning() -> list[dict[str, Any]]:
+    text = {"type": "any_text", "excludes": [THINK, CALL, END_CALL]}
+    # The regular expression keeps the reasoning from being blank.
+    inside = {"type": "sequence", "elements": [{"type": "regex", "pattern": r"[^\s<]"}, text]}
+    return [_tag(THINK, inside, END_THINK), {"type": "const_string", "value": "\n"}]
+
+
+def _tag(begin: str, content: dict[str, Any], end: str) -> dict[str, Any]:
+    return {"type": "tag", "begin": begin, "content": content, "end": end}
+
+
+def _arguments(tool: dict[str, Any]) -> dict[str, Any]:
+    """Return the format of a tool's arguments: any object if xgrammar cannot read the schema, as some of ToolACE's."""
+    schema = tool["parameters"]
+    try:
+        xgrammar.Grammar.from_json_schema(json.dumps(schema))
+    except (RuntimeError, ValueError, RecursionError):
+        schema = ANY_OBJECT
+    return {"type": "json_schema", "json_schema": schema}
 
 
 def _delta(reasoning: str, content: str) -> DeltaMessage | None:

@@ -11,7 +11,7 @@ import json
 import random
 from collections.abc import Iterator
 
-from tooln1.prompt import build_messages, format_reply, load_template
+from tooln1.prompt import build_messages, format_response, load_template
 from tooln1.tiny.world import KINDS, Task, World
 
 CAREFUL = 0.42
@@ -39,7 +39,7 @@ def careful_reply(task: Task) -> str:
         f"{call['name']}: " + ", ".join(f"{key} {TYPE_NAMES[type(value)]}" for key, value in call["arguments"].items())
         for call in task.calls
     ]
-    return format_reply(task.calls, "; ".join(thoughts) or "no tool fits")
+    return format_response(task.calls, "; ".join(thoughts) or "no tool fits")
 
 
 def hasty_reply(task: Task) -> str:
@@ -52,7 +52,7 @@ def hasty_reply(task: Task) -> str:
         calls = task.earlier
     else:
         calls = [{"name": c["name"], "arguments": _as_text(c["arguments"])} for c in task.calls]
-    return format_reply(calls, calls[0]["name"])
+    return format_response(calls, calls[0]["name"])
 
 
 def _as_text(arguments: dict) -> dict:

@@ -1,4 +1,4 @@
-"""The parsers as vLLM uses them: registered by the plugin file, composed by its parser manager, whole and streamed."""
+"""The parsers as vLLM uses them: registered by their file, composed by its parser manager, whole and streamed."""
 
 import json
 from itertools import accumulate
@@ -15,7 +15,7 @@ from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
 
 from tooln1.prompt import TAGS
-from tooln1.serve.command import PLUGIN
+from tooln1.serve.command import PARSERS
 
 CALLS = '<tool_call>[{"name": "f", "arguments": {"a": 1}}, {"name": "g", "arguments": {}}]</tool_call>'
 TOOLS = [
@@ -28,8 +28,8 @@ NAMED = {"type": "function", "function": {"name": "f"}}
 @pytest.fixture(scope="module", autouse=True)
 def plugin():
     """What --tool-parser-plugin and --reasoning-parser-plugin do."""
-    ToolParserManager.import_tool_parser(str(PLUGIN))
-    ReasoningParserManager.import_reasoning_parser(str(PLUGIN))
+    ToolParserManager.import_tool_parser(str(PARSERS))
+    ReasoningParserManager.import_reasoning_parser(str(PARSERS))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def tokenizer(tiny_model):
 
 @pytest.fixture
 def new_parser(tokenizer):
-    """Makes vLLM's parser for one reply."""
+    """Makes vLLM's parser for one response."""
 
     def make(direct=False):
         names = ("tool_n1_direct", None) if direct else ("tool_n1", "tool_n1")
@@ -55,9 +55,9 @@ def ask(**fields):
     return ChatCompletionRequest(**{"model": "m", "messages": messages, "tools": TOOLS, **fields})
 
 
-def whole(parser, reply, request):
-    """(reasoning, content, calls) of a reply in one piece, nothing and empty text being the same."""
-    reasoning, content, calls = parser.parse(reply, request, enable_auto_tools=True)
+def whole(parser, response, request):
+    """(reasoning, content, calls) of a response in one piece, nothing and empty text being the same."""
+    reasoning, content, calls = parser.parse(response, request, enable_auto_tools=True)
     return reasoning or "", content or "", [(call.name, call.arguments) for call in calls or []]
 
 
@@ -81,7 +81,7 @@ BOTH = [("f", '{"a": 1}'), ("g", "{}")]
 
 
 @pytest.mark.parametrize(
-    "reply, fields, expected",
+    "response, fields, expected",
     [
         (f"<think>why</think>\n{CALLS}", {}, ("why", "", BOTH)),
         (f"<think>why</think>\n{CALLS}", {"tool_choice": "required"}, ("why", "", BOTH)),
@@ -103,21 +103,21 @@ BOTH = [("f", '{"a": 1}'), ("g", "{}")]
         ("<think>why</think>" + '<tool_call>[{"name": "\\ud800", "arguments": {}}]</tool_call>', {}, None),
     ],
 )
-def test_a_reply_whole_and_streamed(reply, fields, expected, new_parser):
+def test_a_response_whole_and_streamed(response, fields, expected, new_parser):
     request = ask(**fields)
-    expected = expected or ("why", reply.removeprefix("<think>why</think>"), [])
-    assert whole(new_parser(), reply, request) == expected
-    assert streamed(new_parser(), list(reply) or [""], request) == expected
-    assert streamed(new_parser(), [reply], request) == expected
+    expected = expected or ("why", response.removeprefix("<think>why</think>"), [])
+    assert whole(new_parser(), response, request) == expected
+    assert streamed(new_parser(), list(response) or [""], request) == expected
+    assert streamed(new_parser(), [response], request) == expected
 
 
-def test_tags_in_the_prompt_are_no_reasoning_of_the_reply(new_parser, tokenizer):
+def test_tags_in_the_prompt_are_no_reasoning_of_the_response(new_parser, tokenizer):
     prompt = tokenizer("Reason in <think></think>, call in <tool_call></tool_call>")["input_ids"]
     assert streamed(new_parser(), ["<think>a</think>", CALLS], ask(), prompt) == ("a", "", BOTH)
 
 
 @pytest.mark.parametrize(
-    "reply, fields, expected",
+    "response, fields, expected",
     [
         (CALLS, {}, ("", "", BOTH)),
         ("<tool_call>[]</tool_call>", {}, ("", "", [])),
@@ -126,9 +126,9 @@ def test_tags_in_the_prompt_are_no_reasoning_of_the_reply(new_parser, tokenizer)
         ("Warm.", {}, ("", "Warm.", [])),
     ],
 )
-def test_a_model_trained_without_reasoning(reply, fields, expected, new_parser):
-    assert whole(new_parser(direct=True), reply, ask(**fields)) == expected
-    assert streamed(new_parser(direct=True), list(reply), ask(**fields)) == expected
+def test_a_model_trained_without_reasoning(response, fields, expected, new_parser):
+    assert whole(new_parser(direct=True), response, ask(**fields)) == expected
+    assert streamed(new_parser(direct=True), list(response), ask(**fields)) == expected
 
 
 PIECES = st.sampled_from([*TAGS, *TAGS, "<", "</tool", "\n", "é😀", "why", CALLS, CALLS[11:-12], '"</tool_call>"'])
@@ -140,29 +140,30 @@ PIECES = st.sampled_from([*TAGS, *TAGS, "<", "</tool", "\n", "é😀", "why", CA
     st.lists(st.integers(1, 30), min_size=1, max_size=60),
     st.sampled_from(["auto", "none"]),  # of a demanded call vLLM leaves blank content out, but only when not streaming
 )
-def test_the_deltas_of_any_stream_add_up_to_the_whole_answer(new_parser, reply, lengths, choice):
-    ends = [end for end in accumulate(lengths) if end < len(reply)]
-    pieces = [reply[start:end] for start, end in zip([0, *ends], [*ends, len(reply)], strict=True)]
+def test_the_deltas_of_any_stream_add_up_to_the_whole_answer(new_parser, response, lengths, choice):
+    ends = [end for end in accumulate(lengths) if end < len(response)]
+    pieces = [response[start:end] for start, end in zip([0, *ends], [*ends, len(response)], strict=True)]
     request = ask(tool_choice=choice)
-    assert streamed(new_parser(), pieces, request) == whole(new_parser(), reply, request)
+    assert streamed(new_parser(), pieces, request) == whole(new_parser(), response, request)
 
 
 @pytest.mark.parametrize(
-    "choice, parallel, names, most",
+    "choice, parallel, names, only_one",
     [
-        ("required", True, ["f", "g"], None),
-        ("required", False, ["f", "g"], 1),
-        (NAMED, True, ["f"], 1),
+        ("required", True, ["f", "g"], False),
+        ("required", False, ["f", "g"], True),
+        (NAMED, True, ["f"], True),
     ],
 )
-def test_a_demanded_call_constrains_the_reply(choice, parallel, names, most, new_parser):
+def test_a_demanded_call_constrains_the_response(choice, parallel, names, only_one, new_parser):
     request = ask(tool_choice=choice, parallel_tool_calls=parallel, response_format={"type": "json_object"})
     request = new_parser().adjust_request(request)
     thought, _, block = json.loads(request.structured_outputs.structural_tag)["format"]["elements"]
-    schema = block["content"]["json_schema"]
-    assert thought["begin"] == "<think>" and block["begin"] == "<tool_call>"
-    assert [call["properties"]["name"]["const"] for call in schema["items"]["anyOf"]] == names
-    assert (schema["minItems"], schema.get("maxItems")) == (1, most)
+    assert thought["begin"] == "<think>" and block["begin"] == "<tool_call>["
+    assert [call["begin"] for call in block["content"]["tags"]] == [
+        f'{{"name": "{name}", "arguments": ' for name in names
+    ]
+    assert block["content"]["stop_after_first"] is only_one
     assert request.response_format is None
 
 
@@ -175,3 +176,84 @@ def test_tags_that_are_special_tokens_are_not_left_out_of_the_text(new_parser, t
     assert new_parser().adjust_request(ask()).skip_special_tokens
     tokenizer.add_special_tokens({"additional_special_tokens": ["<think>"]})
     assert not new_parser().adjust_request(ask()).skip_special_tokens
+
+
+POINT = {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"], "additionalProperties": False}
+SCHEMAS = [
+    {
+        "name": "f",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+    {
+        "name": 'g "é"',
+        "parameters": {
+            "type": "object",
+            "properties": {"p": {"$ref": "#/$defs/P"}},
+            "required": ["p"],
+            "$defs": {"P": POINT},
+        },
+    },
+    {"name": "k", "parameters": {"properties": {"p": {"$ref": "#/$defs/P"}}, "$defs": {"P": {"type": "string"}}}},
+    {"type": "function", "function": {"name": "h", "parameters": {"n": {"type": "List[int], optional"}}}},
+]
+F, G, H, K = (
+    '{"name": "f", "arguments": {"city": "</tool_call>"}}',
+    '{"name": "g \\"é\\"", "arguments": {"p": {"x": 1.5}}}',
+    '{"name": "h", "arguments": {"anything": [null]}}',
+    '{"name": "k", "arguments": {"p": "x"}}',
+)
+
+
+@pytest.fixture(scope="module")
+def allows():
+    """Runs a grammar with xgrammar on single bytes: whether it allows a whole response."""
+    import xgrammar
+
+    characters = [bytes([number]) for number in range(256)]
+    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo(characters, stop_token_ids=[0]))
+
+    def run(response, **options):
+        from tooln1.serve.vllm_parsers import build_constraint
+
+        tag = build_constraint(SCHEMAS, **{"name": None, "several": True, "reasons": False, **options})
+        matcher = xgrammar.GrammarMatcher(compiler.compile_structural_tag(json.dumps(tag)))
+        return all(map(matcher.accept_token, response.encode())) and matcher.accept_token(0)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "inside, options, allowed",
+    [
+        (f"[{F}]", {}, True),
+        (f"[{F}, {G}, {K}, {F}]", {}, True),  # g and k mean different things by P
+        (f"[{H}]", {}, True),  # no JSON Schema: any object is allowed
+        ("[]", {}, False),
+        (F, {}, False),
+        (f"[{F}, ]", {}, False),
+        ('[{"name": "f", "arguments": {"city": 1}}]', {}, False),
+        ('[{"name": "g \\"é\\"", "arguments": {"p": {"y": 1}}}]', {}, False),
+        ('[{"name": "j", "arguments": {}}]', {}, False),
+        (f"[{F}, {F}]", {"several": False}, False),
+        (f"[{F}]", {"several": False}, True),
+        (f"[{G}]", {"name": 'g "é"'}, True),
+        (f"[{G}]", {"name": "f"}, False),
+    ],
+)
+def test_the_grammar_of_demanded_calls(inside, options, allowed, allows):
+    assert allows(f"<tool_call>{inside}</tool_call>", **options) == allowed
+
+
+@pytest.mark.parametrize(
+    "opening, allowed",
+    [
+        ("<think>1 < 2, <b></think>\n", True),
+        ("", False),
+        ("<think></think>\n", False),
+        ("<think> </think>\n", False),
+        ("<think>a<think>b</think>\n", False),
+        ("<think>a<tool_call></think>\n", False),
+    ],
+)
+def test_the_grammar_of_the_reasoning_before_them(opening, allowed, allows):
+    assert allows(f"{opening}<tool_call>[{F}]</tool_call>", reasons=True) == allowed

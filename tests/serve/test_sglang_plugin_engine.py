@@ -28,8 +28,8 @@ def items(calls):
     return [(call.tool_index, call.name, call.parameters) for call in calls]
 
 
-def whole(reasoning_parser, call_parser, reply):
-    reasoning, text = reasoning_parser.parse_non_stream(reply)
+def whole(reasoning_parser, call_parser, response):
+    reasoning, text = reasoning_parser.parse_non_stream(response)
     text, calls = call_parser.parse_non_stream(text) if call_parser.has_tool_call(text) else (text, [])
     return reasoning, text, items(calls)
 
@@ -43,16 +43,16 @@ def streamed(reasoning_parser, call_parser, pieces):
     return reasoning, content, found
 
 
-def pieces_of(reply, seed):
+def pieces_of(response, seed):
     rng = random.Random(seed)
-    while reply:
+    while response:
         length = rng.randint(1, 9)
-        yield reply[:length]
-        reply = reply[length:]
+        yield response[:length]
+        response = response[length:]
 
 
 @pytest.mark.parametrize(
-    "reply, expected",
+    "response, expected",
     [
         (f"<think>why</think>\n{CALLS}\n", ("why", "", BOTH)),
         ("<think>why</think>\nWarm.", ("why", "\nWarm.", [])),
@@ -62,14 +62,14 @@ def pieces_of(reply, seed):
         ("Warm.", ("", "Warm.", [])),
     ],
 )
-def test_a_reply_whole_and_streamed(reply, expected, parsers):
-    assert whole(*parsers(), reply) == expected
+def test_a_response_whole_and_streamed(response, expected, parsers):
+    assert whole(*parsers(), response) == expected
     for seed in range(10):
-        assert streamed(*parsers(), pieces_of(reply, seed)) == expected
+        assert streamed(*parsers(), pieces_of(response, seed)) == expected
 
 
 @pytest.mark.parametrize(
     "block", ["<tool_call>[]</tool_call>", "<tool_call>[{", f"{CALLS} more"], ids=["empty", "cut off", "more"]
 )
-def test_a_whole_reply_without_calls_keeps_its_text(block, parsers):
+def test_a_whole_response_without_calls_keeps_its_text(block, parsers):
     assert whole(*parsers(), f"<think>why</think>{block}") == ("why", block, [])

@@ -1,6 +1,6 @@
 """A real server, started by `tooln1 serve` and asked by the openai client.
 
-The model is the untrained tiny one, so a request that wants a certain reply brings a grammar that allows no other.
+The model is the untrained tiny one, so a request that wants a certain response brings a grammar that allows no other.
 Engine, detokenizer, parsers and protocol then have it as from any model. Prompts are compared as the token ids that the
 server reports.
 """
@@ -17,7 +17,7 @@ pytest.importorskip("openai", reason="the client is not installed")
 import openai
 
 from tooln1.endpoint import render
-from tooln1.prompt import build_messages, format_reply
+from tooln1.prompt import build_messages, format_response
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"x": {}}}}}
@@ -25,7 +25,7 @@ TOOLS = [
 ]
 ASKED = [{"role": "user", "content": "x"}]
 CALLS = [{"name": "f", "arguments": {"x": "é</tool_call>"}}, {"name": "g", "arguments": {}}]
-REPLY = format_reply(CALLS, "both")
+RESPONSE = format_response(CALLS, "both")
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,12 @@ def model(client):
 
 @pytest.fixture
 def ask(client, model):
-    """Sends a request; `reply` is what the model is made to write."""
+    """Sends a request; `response` is what the model is made to write."""
 
-    def send(reply=None, messages=ASKED, **fields):
+    def send(response=None, messages=ASKED, **fields):
         body = fields.pop("extra_body", {})
-        if reply is not None:
-            body = {**body, **only(reply)}
+        if response is not None:
+            body = {**body, **only(response)}
         return client.chat.completions.create(
             model=model, messages=messages, extra_body=body, **{"temperature": 0, "max_tokens": 300, **fields}
         )
@@ -53,9 +53,9 @@ def ask(client, model):
     return send
 
 
-def only(reply):
+def only(response):
     """The part of a request's body that leaves the model nothing else to write."""
-    constant = {"type": "structural_tag", "format": {"type": "const_string", "value": reply}}
+    constant = {"type": "structural_tag", "format": {"type": "const_string", "value": response}}
     return {"structured_outputs": {"structural_tag": json.dumps(constant)}}
 
 
@@ -80,40 +80,40 @@ def collect(stream):
 
 
 @pytest.mark.parametrize(
-    "reply, fields, expected",
+    "response, fields, expected",
     [
-        (REPLY, {}, ("both", None, [("f", CALLS[0]["arguments"]), ("g", {})], "tool_calls")),
-        (REPLY, {"parallel_tool_calls": False}, ("both", None, [("f", CALLS[0]["arguments"])], "tool_calls")),
-        (format_reply([], "none fits"), {}, ("none fits", "", [], "stop")),
+        (RESPONSE, {}, ("both", None, [("f", CALLS[0]["arguments"]), ("g", {})], "tool_calls")),
+        (RESPONSE, {"parallel_tool_calls": False}, ("both", None, [("f", CALLS[0]["arguments"])], "tool_calls")),
+        (format_response([], "none fits"), {}, ("none fits", "", [], "stop")),
         ("<think>a</think>\nIt is warm.", {}, ("a", "\nIt is warm.", [], "stop")),
         # Malformed: the text itself.
         ("It is warm.", {}, (None, "It is warm.", [], "stop")),
-        (REPLY[:-1], {}, ("both", "\n" + REPLY.partition("\n")[2][:-1], [], "stop")),
-        (REPLY.replace("both", " "), {}, (None, REPLY.replace("both", " "), [], "stop")),
-        (REPLY.partition("\n")[2], {}, (None, REPLY.partition("\n")[2], [], "stop")),
+        (RESPONSE[:-1], {}, ("both", "\n" + RESPONSE.partition("\n")[2][:-1], [], "stop")),
+        (RESPONSE.replace("both", " "), {}, (None, RESPONSE.replace("both", " "), [], "stop")),
+        (RESPONSE.partition("\n")[2], {}, (None, RESPONSE.partition("\n")[2], [], "stop")),
         # Without tools, nothing is a call.
-        (REPLY, {"tools": None}, ("both", "\n" + REPLY.partition("\n")[2], [], "stop")),
-        (REPLY, {"tool_choice": "none"}, ("both", "\n" + REPLY.partition("\n")[2], [], "stop")),
+        (RESPONSE, {"tools": None}, ("both", "\n" + RESPONSE.partition("\n")[2], [], "stop")),
+        (RESPONSE, {"tool_choice": "none"}, ("both", "\n" + RESPONSE.partition("\n")[2], [], "stop")),
     ],
 )
-def test_a_reply_whole_and_streamed(reply, fields, expected, ask):
+def test_a_response_whole_and_streamed(response, fields, expected, ask):
     fields = {"tools": TOOLS, **fields}
     fields = {key: value for key, value in fields.items() if value is not None}
-    assert answer(ask(reply, **fields)) == expected
+    assert answer(ask(response, **fields)) == expected
     reasoning, content, *rest = expected
-    assert collect(ask(reply, stream=True, **fields)) == (reasoning or "", content or "", *rest)
+    assert collect(ask(response, stream=True, **fields)) == (reasoning or "", content or "", *rest)
 
 
-def test_a_reply_that_is_cut_off_calls_nothing(ask):
-    for reply in (
-        answer(ask(REPLY, tools=TOOLS, max_tokens=12)),
-        collect(ask(REPLY, tools=TOOLS, max_tokens=12, stream=True)),
+def test_a_response_that_is_cut_off_calls_nothing(ask):
+    for response in (
+        answer(ask(RESPONSE, tools=TOOLS, max_tokens=12)),
+        collect(ask(RESPONSE, tools=TOOLS, max_tokens=12, stream=True)),
     ):
-        assert reply[2:] == ([], "length")
+        assert response[2:] == ([], "length")
 
 
 def test_several_answers_to_one_request(ask):
-    response = ask(REPLY, tools=TOOLS, n=2, temperature=1)
+    response = ask(RESPONSE, tools=TOOLS, n=2, temperature=1)
     assert [len(choice.message.tool_calls) for choice in response.choices] == [2, 2]
 
 
@@ -124,7 +124,7 @@ def prompt_ids(response):
 def test_a_tools_result_is_fed_back_as_in_training(ask, tiny_model):
     from transformers import AutoTokenizer
 
-    message = ask(REPLY, tools=TOOLS).choices[0].message
+    message = ask(RESPONSE, tools=TOOLS).choices[0].message
     result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": '{"é": 1}'}
     messages = [*ASKED, message.model_dump(exclude_none=True), result, {"role": "user", "content": "next"}]
     response = ask(messages=messages, tools=TOOLS, max_tokens=1, extra_body={"return_token_ids": True})
@@ -200,7 +200,7 @@ def test_a_bad_request_is_answered_and_the_server_lives(fields, status, ask):
         with pytest.raises(openai.APIStatusError) as error:
             ask(**fields)
         assert error.value.status_code == status
-    assert answer(ask(REPLY, tools=TOOLS))[-1] == "tool_calls"
+    assert answer(ask(RESPONSE, tools=TOOLS))[-1] == "tool_calls"
 
 
 def test_many_requests_at_once(client, model):
@@ -209,7 +209,7 @@ def test_many_requests_at_once(client, model):
             create = many.chat.completions.create
             return await asyncio.gather(
                 *(
-                    create(model=model, messages=ASKED, tools=TOOLS, extra_body=only(REPLY), max_tokens=300)
+                    create(model=model, messages=ASKED, tools=TOOLS, extra_body=only(RESPONSE), max_tokens=300)
                     for _ in range(20)
                 )
             )

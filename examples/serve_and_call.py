@@ -1,32 +1,32 @@
-"""Serves a checkpoint and talks to it as any OpenAI client would: question, call, result, next question.
+"""Serves a model and talks to it as any OpenAI client would: question, call, result, next question.
 
-    python -m tooln1.serve.conversation CHECKPOINT [SERVE_OPTIONS]
+    python examples/serve_and_call.py MODEL [OPTIONS of tooln1 serve]
 
-Tools and questions are of the quickstart's world, so that the tiny model can answer; a larger model can, too.
+The tools and questions are those of the quickstart's world, which the tiny model knows; a larger model can use them.
 """
 
 import argparse
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tooln1.errors import UserError
+from tooln1.errors import run_command
 from tooln1.serve.server import served
 
 
-def _tool(name: str, /, **types: str) -> dict[str, Any]:
+def tool(name: str, /, **types: str) -> dict[str, Any]:
+    """Describe a tool with these parameters."""
     properties = {parameter: {"type": kind} for parameter, kind in types.items()}
     parameters = {"type": "object", "properties": properties}
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
 
 TOOLS = [
-    _tool("find_hotel", city="string"),
-    _tool("book_hotel", city="string", days="integer"),
-    _tool("call_taxi", name="string"),
+    tool("find_hotel", city="string"),
+    tool("book_hotel", city="string", days="integer"),
+    tool("call_taxi", name="string"),
 ]
 RESULT = "done"  # what the tools of the quickstart's world return
 QUESTIONS = ['find a hotel in "Oslo"', "book a hotel there for 3 days"]
@@ -34,7 +34,7 @@ UNFIT = "order 4 pizza"
 
 
 class Conversation:
-    """One chat with a server, printed as it goes."""
+    """One chat with a server, printed as it happens."""
 
     def __init__(self, client: Any, model: str):
         self._ask = lambda messages, **fields: client.chat.completions.create(
@@ -43,7 +43,7 @@ class Conversation:
         self._messages: list[Any] = []
 
     def ask(self, question: str) -> None:
-        """Ask, and give the tools' result to every call of the answer."""
+        """Ask, and give every call of the answer the tools' result."""
         self._say({"role": "user", "content": question})
         choice = self._ask(self._messages).choices[0]
         message = choice.message
@@ -59,12 +59,11 @@ class Conversation:
             self._say({"role": "tool", "tool_call_id": call.id, "content": RESULT})
 
     def stream(self, question: str) -> None:
-        """Ask, and print every delta of the answer on its own."""
+        """Ask, and print every delta of the answer."""
         self._say({"role": "user", "content": question})
         for chunk in self._ask(self._messages, stream=True):
-            delta = {
-                key: value for key, value in chunk.choices[0].delta.model_dump(exclude_unset=True).items() if value
-            }
+            fields = chunk.choices[0].delta.model_dump(exclude_unset=True)
+            delta = {key: value for key, value in fields.items() if value}
             print(f"  delta   {delta}  {chunk.choices[0].finish_reason or ''}")
 
     def _say(self, message: dict[str, Any]) -> None:
@@ -72,36 +71,28 @@ class Conversation:
         print(f"{message['role']:9} {message['content']}")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("checkpoint", type=Path, help="a merged model")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="options of tooln1 serve")
-    arguments = parser.parse_args(argv)
-    try:
-        _talk(arguments.checkpoint, arguments.options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
-
-
-def _talk(checkpoint: Path, options: Sequence[str]) -> None:
+def talk(model: Path, options: Sequence[str]) -> None:
+    """Serve the model, and hold three conversations."""
     import openai
 
-    folder = Path(tempfile.mkdtemp(prefix="tooln1-serve-"))  # stays where the server fails: the log is in it
-    print(f"starting a server for {checkpoint}", flush=True)
-    with served(checkpoint, folder / "server.log", options) as address:
+    folder = Path(tempfile.mkdtemp(prefix="tooln1-serve-"))  # holds the log, and stays if the server fails
+    print(f"starting a server for {model}", flush=True)
+    with served(model, folder / "server.log", options) as address:
         client = openai.OpenAI(base_url=address, api_key="none")
-        model = client.models.list().data[0].id
-        conversation = Conversation(client, model)
+        name = client.models.list().data[0].id
+        conversation = Conversation(client, name)
         for question in QUESTIONS:
             conversation.ask(question)
         print("\nthe first question again, streamed")
-        Conversation(client, model).stream(QUESTIONS[0])
+        Conversation(client, name).stream(QUESTIONS[0])
         print("\nwhat no tool fits")
-        Conversation(client, model).ask(UNFIT)
+        Conversation(client, name).ask(UNFIT)
     shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", type=Path, help="an exported model")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="options of tooln1 serve")
+    arguments = parser.parse_args()
+    run_command(lambda: talk(arguments.model, arguments.options))

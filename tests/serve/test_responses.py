@@ -1,4 +1,4 @@
-"""Reading replies: what is reasoning, what are calls, what is only text, wherever the reply is cut."""
+"""Reading responses: what is reasoning, what are calls, what is only text, wherever the response is cut."""
 
 import json
 
@@ -6,31 +6,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tooln1.prompt import TAGS, format_call_turn, format_reply
+from tooln1.prompt import TAGS, format_call_turn, format_response
 from tooln1.reward_score.toolcall import compute_score
-from tooln1.serve.reply import Call, CallsReader, ReasoningReader, read_calls
+from tooln1.serve.responses import Call, Stream, read_calls, split_calls, split_reasoning
 
 CALLS = '<tool_call>[{"name": "f", "arguments": {"a": 1}}]</tool_call>'
 F = Call("f", '{"a": 1}')
 
 
 def read(pieces):
-    """What a server makes of a reply that comes in these pieces: reasoning, content, calls."""
-    reasoning, content, calls = "", "", None
-    first, second = ReasoningReader(), CallsReader()
-    for piece in pieces:
-        thought, text = first.feed(piece)
-        reasoning, content = reasoning + thought, content + (second.feed(text) if first.ended else text)
-    thought, text = first.finish()
-    reasoning, content = reasoning + thought, content + text
-    if first.ended:
-        text, calls = second.finish()
-        content += text
+    """What a server makes of a response that comes in these pieces: reasoning, content, calls."""
+    reasoning, content, calls, ended = "", "", None, False
+    first, second = Stream(split_reasoning), Stream(split_calls)
+    for number, piece in enumerate([*pieces, ""]):
+        done = number == len(pieces)
+        if not ended:
+            thought, piece, ended = first.feed(piece, done)
+            reasoning += thought
+        if ended:
+            piece, calls = second.feed(piece, done)
+        content += piece
     return reasoning, content, calls
 
 
 @pytest.mark.parametrize(
-    "reply, expected",
+    "response, expected",
     [
         (f"<think>why</think>\n{CALLS}", ("why", "", [F])),
         (f"\n <think>why</think>{CALLS}\n", ("why", "", [F])),
@@ -62,9 +62,9 @@ def read(pieces):
         ("<thi", ("", "<thi", None)),
     ],
 )
-def test_a_reply_is_read(reply, expected):
-    assert read([reply]) == expected
-    assert read(list(reply)) == expected
+def test_a_response_is_read(response, expected):
+    assert read([response]) == expected
+    assert read(list(response)) == expected
 
 
 @pytest.mark.parametrize(
@@ -107,15 +107,15 @@ def test_arguments_are_handed_on_as_they_were_written(arguments):
     assert read_calls(block) == [Call("f", arguments), Call("g", "{}")]
 
 
-def test_twenty_thousand_calls_are_read():
-    calls = [{"name": f"f{number}", "arguments": {"x": "y" * 10}} for number in range(20_000)]
+def test_thousands_of_calls_are_read():
+    calls = [{"name": f"f{number}", "arguments": {"x": "y" * 10}} for number in range(5_000)]
     assert len(read_calls(format_call_turn(calls))) == len(calls)
 
 
 PIECE = st.sampled_from(
     [*TAGS, *(tag[:-1] for tag in TAGS), "<", ">", " ", "\n", "é😀", "x", CALLS, CALLS[11:-12], '"']
 )
-REPLIES = st.lists(PIECE, max_size=12).map("".join) | st.text(max_size=30)
+RESPONSES = st.lists(PIECE, max_size=12).map("".join) | st.text(max_size=30)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(TAGS),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -134,28 +134,28 @@ def cut(text, places):
     return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
 
 
-@given(REPLIES, st.lists(st.integers(0, 80)))
-def test_where_a_reply_is_cut_makes_no_difference(reply, places):
-    assert read(cut(reply, places)) == read([reply])
+@given(RESPONSES, st.lists(st.integers(0, 80)))
+def test_where_a_response_is_cut_makes_no_difference(response, places):
+    assert read(cut(response, places)) == read([response])
 
 
-@given(REPLIES)
-def test_calls_are_read_exactly_where_the_reward_finds_the_format_right(reply):
-    _, _, calls = read([reply])
-    assert (calls is not None) == (compute_score("", reply, "[]")["format"] == 1)
+@given(RESPONSES)
+def test_calls_are_read_exactly_where_the_reward_finds_the_format_right(response):
+    _, _, calls = read([response])
+    assert (calls is not None) == (compute_score("", response, "[]")["format"] == 1)
 
 
-@given(REPLIES)
-def test_nothing_of_a_malformed_reply_is_lost(reply):
-    reasoning, content, calls = read([reply])
+@given(RESPONSES)
+def test_nothing_of_a_malformed_response_is_lost(response):
+    reasoning, content, calls = read([response])
     if calls is None:
-        written = reply.lstrip(" \t\r\n").removeprefix("<think>") if reasoning else reply
+        written = response.lstrip(" \t\r\n").removeprefix("<think>") if reasoning else response
         assert written in (reasoning + content, f"{reasoning}</think>{content}")
 
 
 @given(CALL_LISTS, st.lists(st.integers(0, 300)))
 def test_every_written_call_comes_back(calls, places):
-    reply = format_reply(calls, "because")
-    reasoning, content, read_back = read(cut(reply, places))
+    response = format_response(calls, "because")
+    reasoning, content, read_back = read(cut(response, places))
     assert (reasoning, content) == ("because", "")
     assert [{"name": call.name, "arguments": json.loads(call.arguments)} for call in read_back] == calls

@@ -1,0 +1,97 @@
+"""What a model folder says about its prompt: a note of its prompt template, and a chat template that writes the prompt.
+
+The chat template has two parts. The first, templates/chat_template.jinja, turns OpenAI's messages and `tools` into the
+messages of `tooln1.prompt.build_messages`. The second is the model's own, with which it was trained. So
+`apply_chat_template(messages, tools=...)` gives the prompt of training in every program that renders chat templates.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+from tooln1.errors import UserError
+from tooln1.files import read_text, write_text
+from tooln1.prompt import load_template, split_template
+
+_NOTE, _FILE = "prompt_template.txt", "chat_template.jinja"  # in a model folder
+_OURS = Path(__file__).with_name("templates").joinpath(_FILE).read_text(encoding="utf-8")
+_BEGIN = _OURS.partition("\n")[0]
+_END = _OURS.rstrip().rpartition("\n")[2] + "\n"
+
+
+def load_model_template(model: str | Path, template: str | Path | None = None) -> str:
+    """Return the prompt template for a model: the given one, else the one that its folder notes, else "thinking".
+
+    Args:
+        model: a model folder, or a name on the hub.
+        template: as for `load_template`.
+
+    Raises:
+        TemplateError: as `load_template`.
+    """
+    noted = Path(model) / _NOTE
+    return load_template(noted if template is None and noted.is_file() else template)
+
+
+def write_chat_template(model: Path, template: str) -> None:
+    """Let a model folder carry the prompt of its training: the note of its prompt template, and the chat template.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded or has no chat template.
+        TemplateError: the prompt template does not hold `{tools}` exactly once.
+    """
+    chat_template = build_chat_template(read_chat_template(model), template)
+    # transformers would prefer a further template, made for requests with tools, to the one that training used.
+    shutil.rmtree(model / "additional_chat_templates", ignore_errors=True)
+    write_text(model / _FILE, chat_template)
+    write_text(model / _NOTE, template)
+
+
+def writes_prompt(model: str | Path) -> bool:
+    """Return whether a model folder has a chat template of `build_chat_template`."""
+    path = Path(model) / _FILE
+    return path.is_file() and read_text(path).startswith(_BEGIN)
+
+
+def read_chat_template(model: str | Path) -> str:
+    """Return the chat template of a model folder, or of a model on the hub.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded, or has no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except Exception as error:  # each kind of tokenizer, and the hub, fails in its own way
+        raise UserError(f"{model}: the tokenizer cannot be loaded: {error}") from None
+    try:
+        return tokenizer.get_chat_template()
+    except ValueError:
+        raise UserError(f"{model}: the tokenizer has no chat template; start from an instruction-tuned model") from None
+
+
+def build_chat_template(chat_template: str, template: str | None = None) -> str:
+    """Return a model's own chat template, extended so that it writes the prompt of `build_messages` itself.
+
+    `tools` and OpenAI's messages become the messages of `build_messages`; messages without tools stay as they are.
+
+    Args:
+        chat_template: the model's own chat template, with which it was trained; an earlier extension is replaced.
+        template: the text of a prompt template; the thinking template by default.
+
+    Raises:
+        TemplateError: the prompt template does not hold `{tools}` exactly once.
+    """
+    before, after = split_template(template)
+    texts = {"before": _escape(before.lstrip()), "after": _escape(after.rstrip())}
+    ours = re.sub("@(before|after)@", lambda mark: texts[mark[1]], _OURS)
+    own = chat_template.partition(_END)[2] if chat_template.startswith(_BEGIN) else chat_template
+    return ours + own
+
+
+def _escape(text: str) -> str:
+    """Write a text as the inside of a Jinja string, with no escapes but those that every engine knows."""
+    for character, escape in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+        text = text.replace(character, escape)
+    return text
