@@ -54,21 +54,16 @@ def running(pid):
     return Path(f"/proc/{pid}").exists()
 
 
-def test_the_modules_are_there_already(server):
+def test_the_modules_are_there_and_rays_after_the_first_worker(server):
+    assert run(server, "-c", ASK).stdout == "False True\n"
     assert run(server | JOB, "-c", ASK).stdout == "True True\n"
+    assert run(server, "-c", ASK).stdout == "True True\n"
 
 
 def test_without_a_server_it_is_python(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != SOCKET_VARIABLE}
     assert run(environment, "-c", ASK).stdout == "False False\n"
     assert run(environment | {SOCKET_VARIABLE: str(tmp_path / "nobody")}, "-c", ASK).stdout == "False False\n"
-
-
-def test_a_worker_of_another_job_gets_a_fresh_python(server):
-    run(server | JOB, "-c", "pass")
-    assert run(server | JOB | {"RAY_JOB_ID": "02"}, "-c", ASK).stdout == "False False\n"
-    assert run(server | JOB, "-c", ASK).stdout == "True True\n"
-    assert run(server, "-c", ASK).stdout == "True True\n"
 
 
 def test_options_for_the_interpreter_itself_go_to_python(server):

@@ -13,9 +13,6 @@ import sys
 
 from tooln1.platforms.fork import SOCKET_VARIABLE
 
-# Sent instead of a process id: the client must run its command itself.
-REFUSED = -1
-
 
 def main() -> None:
     """Run ``sys.argv[1:]``: forked if a server answers, otherwise with python itself."""
@@ -43,10 +40,8 @@ def run(arguments: list[str]) -> int | None:
             socket.send_fds(server, [len(payload).to_bytes(4, "big")], files)
             server.sendall(payload)
             answers = server.makefile("r")
-            pid = int(answers.readline() or REFUSED)
-        except OSError:
-            return None
-        if pid == REFUSED:
+            pid = int(answers.readline())
+        except (OSError, ValueError):  # no server, or it ended before it forked
             return None
         # The reader of a pipe must see its end when the forked process closes it.
         for number in files:

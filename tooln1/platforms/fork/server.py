@@ -2,8 +2,8 @@
 
     python -m tooln1.platforms.fork.server SOCKET MODULE… -- MODULE…
 
-The modules after ``--`` import ray. Ray reads at import to which job and node a worker belongs, so they wait for the
-first client that names a job. The server refuses clients of other jobs.
+The modules after ``--`` import ray. Ray reads at import to which job and node a worker belongs, so these modules wait
+for the first client that is a worker of a job. All later clients belong to the same job: each run starts a server.
 """
 
 import array
@@ -24,11 +24,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tooln1.platforms.fork.client import REFUSED, open_files, without_options
+from tooln1.platforms.fork.client import open_files, without_options
 from tooln1.processes import die_with
 
-# The variables that assign a Ray worker to a job on a node. Other processes have none of them.
-IDENTITY = ("RAY_JOB_ID", "RAY_RAYLET_PID")
 MOST_FILES = 253  # in one message, by the kernel
 
 
@@ -67,7 +65,6 @@ class Server:
     def __init__(self, listener: socket.socket, ray_modules: Sequence[str] = ()):
         self.listener = listener
         self.ray_modules = ray_modules
-        self.identity: dict[str, str] | None = None
         self.clients: dict[int, socket.socket] = {}  # by process id
         # `ended` becomes readable when a child ends.
         self.ended, self._wake = socket.socketpair()
@@ -95,8 +92,12 @@ class Server:
         except (OSError, ValueError):
             client.close()
             return None
+        if self.ray_modules and "RAY_JOB_ID" in request["environment"]:
+            os.environ.update({key: value for key, value in request["environment"].items() if key.startswith("RAY_")})
+            preload(self.ray_modules)
+            self.ray_modules = ()
         server = os.getpid()
-        pid = os.fork() if self._is_known(request["environment"]) else REFUSED
+        pid = os.fork()
         if pid == 0:
             # take_files closes these files, whose numbers then belong to the client's.
             for own in (client, self.listener, self.ended, self._wake, *self.clients.values()):
@@ -108,20 +109,8 @@ class Server:
         for number in files:
             os.close(number)
         _tell(client, pid)
-        if pid == REFUSED:
-            client.close()
-        else:
-            self.clients[pid] = client
+        self.clients[pid] = client
         return None
-
-    def _is_known(self, environment: dict[str, str]) -> bool:
-        """Return whether a client belongs to the first job and its node, or to no job."""
-        identity = {name: environment[name] for name in IDENTITY if name in environment}
-        if identity and self.identity is None:
-            self.identity = identity
-            os.environ.update({name: value for name, value in environment.items() if name.startswith("RAY_")})
-            preload(self.ray_modules)
-        return identity in ({}, self.identity)
 
     def _reap(self) -> None:
         for pid in list(self.clients):
