@@ -1,9 +1,9 @@
 # Sourced by the run scripts: turns environment variables into the arguments of `tooln1 train` and `tooln1 doctor`.
 #
-#   DRY_RUN=1   print the resolved configuration instead of training; of a script with several runs, the first
-#   CHECK=1     run `tooln1 doctor` on exactly the run that would start, or on each of several
+#   DRY_RUN=1   print the resolved configuration instead of training; of several runs, the first
+#   CHECK=1     run `tooln1 doctor` on exactly the run that would start; of several runs, on each
 #   MODEL_PATH=…  TRAIN_FILE=…  VAL_FILE=…  RUN_DIR=…      other inputs, another run folder
-#   ENGINE=sglang  PAPER=1  PLATFORM=cpu                   choices of the recipe's groups
+#   ENGINE=vllm|sglang  PAPER=1  PLATFORM=cpu              choices of the recipe's groups
 #   LOGGERS=console,file,tensorboard,wandb  VERIFY=full    loggers; read all of the checkpoint before resuming
 # shellcheck shell=bash
 
@@ -14,7 +14,7 @@ fail() {
   exit 2
 }
 
-# switch NAME: whether the variable NAME is 1.
+# switch NAME: true if the variable NAME is 1.
 switch() {
   case "${!1:-0}" in
     0) return 1 ;;
@@ -23,16 +23,16 @@ switch() {
   esac
 }
 
-# need DATA FILE...: the files of a folder below data/. A dry run does without: it stops before reading them.
+# need DATA FILE...: requires files of data/DATA. A dry run does not read them, and the doctor reports them itself.
 need() {
   local file
   for file in "${@:2}"; do
-    [[ -f "$file" ]] || switch DRY_RUN ||
+    [[ -f "$file" ]] || switch DRY_RUN || switch CHECK ||
       fail "$file: no such file; make it with 'bash $root/examples/prepare_data.sh $1', or set TRAIN_FILE and VAL_FILE"
   done
 }
 
-# use MODEL DATA RUN: the model, the folder below data/ and the one below runs/, unless the environment has others.
+# use MODEL DATA RUN: sets the model, the files of data/DATA and the folder runs/RUN, unless the environment sets them.
 use() {
   command -v tooln1 >/dev/null || fail "tooln1 is not on PATH: activate its environment (README.md)"
   MODEL_PATH="${MODEL_PATH:-$1}"
@@ -42,17 +42,22 @@ use() {
   need "$2" "$TRAIN_FILE" "$VAL_FILE"
 }
 
-# launch CONFIG [key=value ...]: trains with what use() has set, or shows or checks that run.
+# launch CONFIG [key=value ...]: trains with the settings of use(), or shows or checks that run.
 launch() {
   local command=(tooln1 train) config="$1" chosen=()
   local inputs=(--run-dir "$RUN_DIR" --model "$MODEL_PATH" --train-file "$TRAIN_FILE")
   [[ -z "${VAL_FILE:-}" ]] || inputs+=(--val-file "$VAL_FILE")
   [[ -z "${LOGGERS:-}" ]] || inputs+=("trainer.logger=[${LOGGERS// /}]")
-  # Groups come last: of two choices of a group the later one counts.
+  # Groups come last: Hydra takes the last of several choices.
   if [[ "$config" == *sft* ]]; then
     [[ -z "${PLATFORM:-}" ]] || chosen+=("sft_platform=$PLATFORM")
   else
-    [[ -z "${ENGINE:-}" ]] || chosen+=("rollout_engine=$ENGINE")
+    case "${ENGINE:-}" in
+      "") ;;
+      vllm) chosen+=("rollout_engine=null") ;;
+      sglang) chosen+=("rollout_engine=sglang") ;;
+      *) fail "ENGINE=$ENGINE: expected vllm or sglang" ;;
+    esac
     [[ -z "${PLATFORM:-}" ]] || chosen+=("platform=$PLATFORM")
     if switch PAPER; then chosen+=("preset=paper"); fi
   fi
@@ -66,19 +71,31 @@ launch() {
   elif switch CHECK; then
     command=(tooln1 doctor)
   fi
-  # In a subshell, the run ends with its script, even if the script is killed.
+  # In a subshell, the run must end with its script, even if the script is killed.
   [[ "$BASHPID" == "$$" ]] || command=(setpriv --pdeathsig KILL "${command[@]}")
   exec "${command[@]}" "${inputs[@]}" "$config" "${@:2}" "${chosen[@]}"
 }
 
-# finish PID: waits for a run in the background. SIGTERM is passed on, so that the run saves a checkpoint; bash alone
-# would end and leave the run behind. Ctrl-C reaches the run by itself.
+# sweep "NAME ..." FUNCTION [ARGUMENTS]: calls FUNCTION NAME ARGUMENTS, which launches a run, for one name after another.
+# A run that failed or was stopped ends the sweep; a check goes on to the next run.
+sweep() {
+  local name code=0
+  for name in $1; do
+    "$2" "$name" "${@:3}" &
+    finish $! || code=$?
+    if switch DRY_RUN || { ((code)) && ! switch CHECK; }; then break; fi
+  done
+  return "$code"
+}
+
+# finish PID: waits for a run in the background and passes SIGTERM on, so that the run saves a checkpoint. Without this,
+# bash would end and leave the run behind. Ctrl-C reaches the run directly.
 finish() {
   local run="$1" code=0
   trap 'kill -TERM "$run"' TERM
   trap : INT
   wait "$run" || code=$?
-  # A signal ends the first wait; the run then takes its time.
+  # A signal ends wait before the run ends.
   while kill -0 "$run" 2>/dev/null; do
     code=0
     wait "$run" || code=$?
@@ -87,13 +104,17 @@ finish() {
   return "$code"
 }
 
-# sft_model RUN_DIR: the model that an SFT run has left, in Hugging Face's form.
+# sft_model RUN_DIR: prints the path of the Hugging Face model that an SFT run has saved.
 sft_model() {
   local tracker="$1/checkpoints/latest_checkpointed_iteration.txt" step=LAST
   if [[ -f "$tracker" ]]; then
     step="$(<"$tracker")"
+  elif switch CHECK; then
+    # The doctor examines the model that SFT starts from: its size is the same.
+    echo "$MODEL_PATH"
+    return
   elif ! switch DRY_RUN; then
-    fail "$tracker: no such file; the SFT run has left no checkpoint"
+    fail "$tracker: no such file; the SFT run has saved no checkpoint"
   fi
   echo "$1/checkpoints/global_step_$step/huggingface"
 }

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Makes the data of one experiment: data/NAME/{train,test}.parquet. What is there already is kept.
+# Makes the data of one experiment: data/NAME/{train,test}.parquet. Existing files are kept.
 #
 #   bash examples/prepare_data.sh NAME
 #
 # NAME: about-21k, full, xlam-only, toolace-only, toolace-single, single-turn-5518 (docs/data.md has the rules), halves,
 #       sft-no-reason, sft-reason, sft-reason-half
-# Cost: minutes and 2 GB. ToolACE and xLAM come from the Hugging Face hub (xLAM asks to accept its terms and log in), or
-#       from TOOLACE_INPUT=FILE and XLAM_INPUT=FILE. sft-reason and its half need data/distilled/responses.jsonl, which
-#       data_prep/distill.py writes.
+# Cost: minutes and 2 GB. ToolACE and xLAM come from the Hugging Face hub (for xLAM, accept the terms and log in), or
+#       from TOOLACE_INPUT=FILE and XLAM_INPUT=FILE. sft-reason and sft-reason-half need data/distilled/responses.jsonl
+#       from data_prep/distill.py.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($# == 1)) || fail "expected one argument, the name of the data; got $#"
 data="${DATA_DIR:-$root/data}"
 
-# make NAME SCRIPT ARGUMENTS: runs a script of data_prep/, unless its output is there.
+# make NAME SCRIPT ARGUMENTS: runs a script of data_prep/, unless its output exists.
 make() {
   [[ -f "$data/$1/train.parquet" ]] || python "$root/data_prep/$2.py" --output "$data/$1" "${@:3}"
 }
@@ -23,7 +23,7 @@ sources() {
 }
 mix() { sources && make "$1" mix --input "$data/toolace" "$data/xlam" "${@:2}"; }
 single_turn() { mix single-turn-5518 --preset single-turn-5518; }
-# Two halves with no conversation in common; the held-out rows stay with the whole.
+# Two halves with no conversation in common. The held-out rows are those of single-turn-5518.
 halves() { single_turn && make halves mix --input "$data/single-turn-5518/train.parquet" --test-size 0.5; }
 calls_alone() { make "$1" sft --input "$2" --template direct; }
 reasons() { make "$1" sft --input "$2" --responses "$data/distilled/responses.jsonl"; }

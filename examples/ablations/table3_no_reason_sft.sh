@@ -8,7 +8,7 @@
 # Hardware: 8 GPUs of 80 GB, 200 GB of host memory, 100 GB of disk
 # Memory:   35 GB a GPU (15 GB of weights, gradients and optimizer, the rest activations)
 # Time:     about 10 minutes on H100s (estimated: docs/reproduce.md says how)
-# The paper's own SFT trained adapters with another program; docs/reproduce.md says what differs.
+# The paper trained adapters with LLaMA-Factory; docs/reproduce.md lists the differences.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"
 

@@ -5,7 +5,7 @@
 #   bash examples/ablations/table3_rl.sh [HYDRA_OVERRIDES]
 #
 # Model:    Qwen/Qwen2.5-7B-Instruct
-# Hardware: 8 GPUs of 80 GB, as examples/run_qwen7b_grpo.sh
+# Hardware: 8 GPUs of 80 GB, as for examples/run_qwen7b_grpo.sh
 # Time:     about 2 hours on H100s: 35 steps (estimated: docs/reproduce.md says how)
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"

@@ -5,9 +5,9 @@
 #   bash examples/ablations/table3_sft_then_rl.sh [HYDRA_OVERRIDES of GRPO]
 #
 # Model:    Qwen/Qwen2.5-7B-Instruct
-# Hardware: 8 GPUs of 80 GB, as examples/run_qwen7b_grpo.sh
+# Hardware: 8 GPUs of 80 GB, as for examples/run_qwen7b_grpo.sh
 # Time:     about 10 minutes, then 1 hour on H100s (estimated: docs/reproduce.md says how)
-# Settings: SFT_TRAIN_FILE=… for other conversations; TRAIN_FILE and VAL_FILE are GRPO's
+# Settings: SFT_TRAIN_FILE=… selects other conversations for SFT; TRAIN_FILE and VAL_FILE are for GRPO
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"
 
@@ -19,7 +19,11 @@ need sft-reason-half "$conversations"
 
 RUN_DIR="$RUN_DIR/sft" TRAIN_FILE="$conversations" VAL_FILE='' \
   launch tool_n1_sft trainer.experiment_name=table3_sft_half trainer.total_epochs=3 &
-finish $!
+finish $! || code=$?
+# A check goes on to GRPO.
+((${code:-0} == 0)) || switch CHECK || exit "$code"
+
 MODEL_PATH="$(sft_model "$RUN_DIR/sft")"
-RUN_DIR="$RUN_DIR/rl"
-launch tool_n1_grpo trainer.experiment_name=table3_sft_then_rl "$@"
+RUN_DIR="$RUN_DIR/rl" launch tool_n1_grpo trainer.experiment_name=table3_sft_then_rl "$@" &
+finish $! || code=$?
+exit "${code:-0}"

@@ -4,23 +4,19 @@
 #   bash examples/prepare_data.sh about-21k
 #   bash examples/ablations/table4_rewards.sh [HYDRA_OVERRIDES]
 #
-# Rewards:  partial_reason, partial_reason_name, binary_no_reason, binary (docs/reward.md); VARIANTS="…" for some
+# Rewards:  partial_reason, partial_reason_name, binary_no_reason, binary (docs/reward.md); VARIANTS="…" selects some
 # Model:    Qwen/Qwen2.5-7B-Instruct
-# Hardware: 8 GPUs of 80 GB, as examples/run_qwen7b_grpo.sh
+# Hardware: 8 GPUs of 80 GB, as for examples/run_qwen7b_grpo.sh
 # Time:     about 9 hours each on H100s (estimated: docs/reproduce.md says how)
-# Every run is validated by its own score, which trains, and by acc, the binary reward, which compares the four.
+# Each validation logs the variant's score, which trains the run, and acc, the binary reward, which compares the four.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"
 
-read -ra variants <<<"${VARIANTS:-partial_reason partial_reason_name binary_no_reason binary}"
-for variant in "${variants[@]}"; do
-  (
-    use Qwen/Qwen2.5-7B-Instruct about-21k table4
-    RUN_DIR="$RUN_DIR/$variant"
-    launch tool_n1_grpo trainer.experiment_name="table4_$variant" \
-      ++reward.custom_reward_function.reward_kwargs.variant="$variant" "$@"
-  ) &
-  finish $!
-  # A dry run shows the first.
-  [[ "${DRY_RUN:-}" != 1 ]] || break
-done
+train() {
+  local variant="$1"
+  use Qwen/Qwen2.5-7B-Instruct about-21k table4
+  RUN_DIR="$RUN_DIR/$variant"
+  launch tool_n1_grpo trainer.experiment_name="table4_$variant" \
+    ++reward.custom_reward_function.reward_kwargs.variant="$variant" "${@:2}"
+}
+sweep "${VARIANTS:-partial_reason partial_reason_name binary_no_reason binary}" train "$@"
