@@ -1,4 +1,4 @@
-"""What a command line asks for, and what it becomes for verl."""
+"""What the arguments of a run become: the folder's places, the inputs, the loggers."""
 
 import pytest
 from omegaconf import OmegaConf
@@ -6,7 +6,6 @@ from omegaconf import OmegaConf
 from tooln1.config import compose
 from tooln1.errors import UserError
 from tooln1.settings import Settings
-from tooln1.train.verl_command import train_command, train_environment, trainer_environment, wandb_mode
 
 INPUTS = {"model": "Qwen/Qwen2.5-7B-Instruct", "train_file": "train.parquet", "val_file": "test.parquet"}
 
@@ -44,7 +43,7 @@ def settings(config="tool_n1_grpo", *overrides, run_dir="/runs/mine", **inputs):
                 "trainer.logger": ["file"],
             },
         ),
-        # The user's own setting wins over a path.
+        # The user's setting wins over an argument.
         (
             "tool_n1_grpo",
             "/it's a ${run}",
@@ -100,78 +99,3 @@ def test_on_a_cpu_the_engine_knows_the_longest_sequence():
     assert ours.composed.actor_rollout_ref.rollout.max_model_len == 1200
     with pytest.raises(UserError, match="data.max_prompt_length=many: expected a whole number"):
         settings("tool_n1_grpo_cpu", "data.max_prompt_length=many").composed  # noqa: B018
-
-
-@pytest.mark.parametrize(
-    "environ, expected",
-    [
-        ({}, "offline"),
-        ({"WANDB_API_KEY": "x"}, "online"),
-        ({"WANDB_MODE": "disabled", "WANDB_API_KEY": "x"}, "disabled"),
-        ({"netrc": "machine api.wandb.ai login user password x"}, "online"),
-        ({"netrc": "machine example.org login user password x"}, "offline"),
-        ({"netrc": "machine"}, "offline"),  # a broken file is no account
-        ({"netrc": "machine w.example.org login u password x", "WANDB_BASE_URL": "https://w.example.org"}, "online"),
-    ],
-)
-def test_wandb_is_offline_unless_an_account_is_set(environ, expected, tmp_path):
-    path = tmp_path / "netrc"
-    path.write_text(environ.pop("netrc", ""))
-    path.chmod(0o600)
-    assert wandb_mode({"NETRC": str(path), **environ}) == expected
-
-
-def test_the_trainer_finds_its_plugin_and_loggers_their_places_on_every_node(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("VERL_USE_EXTERNAL_MODULES", "mine")
-    ours = settings("tool_n1_grpo", "trainer.logger=[tensorboard,wandb]")
-    variables = trainer_environment(ours, tmp_path / "metrics.jsonl", "abc")
-    assert variables == {
-        "VERL_FILE_LOGGER_PATH": str(tmp_path / "metrics.jsonl"),
-        "TENSORBOARD_DIR": "/runs/mine/tensorboard",
-        "WANDB_MODE": "offline",
-        "WANDB_DIR": "/runs/mine",
-        "WANDB_RUN_ID": "abc",
-        "WANDB_RESUME": "allow",
-        "VERL_USE_EXTERNAL_MODULES": "mine,tooln1.train.plugin",
-    }
-    command = train_command(ours, variables, validate_first=False)
-    composed = compose("tool_n1_grpo", command[command.index("tool_n1_grpo") + 2 :])  # what follows the search path
-    assert composed.ray_kwargs.ray_init.runtime_env.env_vars == variables
-    assert composed.trainer.val_before_train is False
-    assert variables.items() <= train_environment(ours, variables).items()
-
-
-def test_another_trainer_of_verls_needs_no_plugin(tmp_path):
-    sync = settings("tool_n1_grpo", "trainer.v1.trainer_mode=sync")
-    assert set(trainer_environment(sync, tmp_path / "metrics.jsonl", "abc")) == {"VERL_FILE_LOGGER_PATH"}
-
-
-def test_an_owed_validation_is_all_that_a_run_at_its_end_does():
-    command = train_command(settings("tool_n1_grpo", "trainer.val_before_train=False"), {}, True, only_validate=True)
-    trainer = compose("tool_n1_grpo", command[command.index("tool_n1_grpo") + 2 :]).trainer
-    assert (trainer.val_before_train, trainer.val_only) == (True, True)
-
-
-def test_the_platform_without_an_accelerator_gets_its_environment(tmp_path):
-    on_cpu = settings("tool_n1_grpo", "platform=cpu", run_dir=tmp_path)
-    assert train_environment(on_cpu, {})["VERL_PLATFORM"] == "cpu"
-    assert "VERL_PLATFORM" not in train_environment(settings(), {})
-
-
-@pytest.mark.parametrize(
-    "overrides, expected",
-    [
-        ([], ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=8", "-m"]),
-        (["sft_platform=cpu"], ["-m", "verl.trainer.sft_trainer"]),
-    ],
-)
-def test_sft_starts_as_many_ranks_as_there_are_gpus(overrides, expected):
-    command = train_command(settings("tool_n1_sft", *overrides), {}, True)
-    assert command[1 : 1 + len(expected)] == expected
-    assert "verl.trainer.sft_trainer" in command
-
-
-def test_sft_on_several_nodes_is_refused():
-    with pytest.raises(UserError, match="trainer.nnodes: SFT runs on one node"):
-        train_command(settings("tool_n1_sft", "trainer.nnodes=2"), {}, True)

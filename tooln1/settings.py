@@ -1,4 +1,4 @@
-"""What a run is asked for: a configuration of the recipe, the user's paths, and settings in Hydra's grammar.
+"""The settings of one run: a configuration of the recipe, the user's files, and overrides in Hydra's grammar.
 
 `tooln1 train` and `tooln1 doctor` build the same `Settings` from the same arguments.
 """
@@ -27,7 +27,7 @@ LOGGERS = {
     "clearml": "clearml",
 }
 
-# verl's name for the trainer of tooln1/train/trainer.py. It stands here because importing that module imports torch.
+# verl's name for the trainer of tooln1/train/trainer.py; importing that module would import torch.
 LONG_RUN = "long_run"
 
 
@@ -37,12 +37,12 @@ class Settings:
 
     Args:
         config: a configuration of the recipe by name, or a YAML file by path.
-        overrides: the user's own, in Hydra's grammar. They win over everything else.
+        overrides: the user's settings in Hydra's grammar. They win over everything else.
         run_dir: the run folder (default: runs/ and the configuration's name).
         model: a model's folder, or its name on the Hugging Face hub.
         train_file: a parquet file.
-        val_file: a parquet file (default: test.parquet beside a ``train_file`` called train.parquet, if it exists).
-        verify_checkpoint: whether the checkpoint to resume from is read entirely.
+        val_file: a parquet file (default: test.parquet beside a ``train_file`` named train.parquet, if it exists).
+        verify_checkpoint: whether to read all of the checkpoint before resuming from it.
     """
 
     config: str
@@ -63,7 +63,7 @@ class Settings:
 
     @property
     def is_sft(self) -> bool:
-        return _names_sft(self.config)
+        return _is_sft(self.config)
 
     @property
     def is_cpu(self) -> bool:
@@ -71,7 +71,7 @@ class Settings:
 
     @property
     def is_long_run(self) -> bool:
-        """Whether verl runs with the trainer of this package, which saves a checkpoint when stopped."""
+        """Whether verl runs with this package's trainer, which saves a checkpoint when stopped."""
         return not self.is_sft and self.composed.trainer.v1.trainer_mode == LONG_RUN
 
     @property
@@ -80,11 +80,11 @@ class Settings:
 
     @property
     def train_files(self) -> list[str]:
-        return _names(self.composed.data.train_files)
+        return _as_list(self.composed.data.train_files)
 
     @property
     def val_files(self) -> list[str]:
-        return _names(self.composed.data.val_files)
+        return _as_list(self.composed.data.val_files)
 
     @property
     def composed(self) -> DictConfig:
@@ -93,20 +93,17 @@ class Settings:
 
     @property
     def all_overrides(self) -> list[str]:
-        """Everything that is set besides the YAML files, in the order in which verl's entry point gets it."""
+        """Everything that verl's entry point gets besides the YAML files, in order."""
         return [*self._composition[0], f"trainer.logger=[{','.join(self.composed.trainer.logger)}]"]
-
-    def whole_number(self, key: str) -> int:
-        """Return a setting, for instance "data.train_batch_size". Raises UserError unless it is 1 or more."""
-        return _whole_number(self.composed, key)
 
     @cached_property
     def _composition(self) -> tuple[list[str], DictConfig]:
-        """The overrides and what they compose."""
-        before = [*self._places, *self._inputs]
+        """The overrides and the configuration that they compose."""
+        values = self._places | self._inputs
+        before = [f"{key}={quote(value)}" for key, value in values.items() if value]
         config = compose(self.config, [*before, *self.overrides])
         if config.trainer.device == "cpu" and not self.is_sft:
-            # vLLM reserves memory by the longest sequence, and YAML cannot add prompt and response.
+            # vLLM reserves memory for the longest sequence, and YAML cannot add the two lengths.
             length = sum(_whole_number(config, f"data.max_{part}_length") for part in ("prompt", "response"))
             before.append(f"actor_rollout_ref.rollout.max_model_len={length}")
             config = compose(self.config, [*before, *self.overrides])
@@ -114,35 +111,33 @@ class Settings:
         return [*before, *self.overrides], config
 
     @property
-    def _places(self) -> list[str]:
-        values = {
-            "trainer.default_local_dir": quote(self.folder.checkpoints),
-            "hydra.run.dir": quote(self.folder.hydra),
+    def _places(self) -> dict[str, object]:
+        """Where verl writes."""
+        places = {"trainer.default_local_dir": self.folder.checkpoints, "hydra.run.dir": self.folder.hydra}
+        if self.is_sft:
+            return places
+        return places | {
+            "trainer.rollout_data_dir": self.folder.rollouts,
+            "trainer.validation_data_dir": self.folder.validation,
+            "trainer.v1.trainer_mode": LONG_RUN,
         }
-        if not self.is_sft:
-            values |= {
-                "trainer.rollout_data_dir": quote(self.folder.rollouts),
-                "trainer.validation_data_dir": quote(self.folder.validation),
-                "trainer.v1.trainer_mode": LONG_RUN,
-            }
-        return [f"{key}={value}" for key, value in values.items()]
 
     @property
-    def _inputs(self) -> list[str]:
+    def _inputs(self) -> dict[str, str | None]:
+        """What verl reads."""
         val_file = self.val_file
         if val_file is None and self.train_file and Path(self.train_file).name == "train.parquet":
             beside = Path(self.train_file).with_name("test.parquet")
             val_file = str(beside) if beside.exists() else None
-        values = {
-            "model.path" if self.is_sft else "actor_rollout_ref.model.path": self.model,
-            "data.train_files": self.train_file,
-            "data.val_files": val_file,
+        return {
+            "model.path" if self.is_sft else "actor_rollout_ref.model.path": _absolute(self.model),
+            "data.train_files": _absolute(self.train_file),
+            "data.val_files": _absolute(val_file),
         }
-        return [f"{key}={quote(_absolute(value))}" for key, value in values.items() if value]
 
 
 @cache
-def _names_sft(config: str) -> bool:
+def _is_sft(config: str) -> bool:
     return is_sft(compose(config))
 
 
@@ -153,22 +148,22 @@ def _whole_number(config: DictConfig, key: str) -> int:
     return value
 
 
-def _names(files: str | Sequence[str] | None) -> list[str]:
-    return [files] if isinstance(files, str) else list(files or ())
+def _as_list(value: str | Sequence[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def _loggers(chosen: str | Sequence[str]) -> list[str]:
-    """Return the loggers of a run; "file" is always one of them. Raises UserError."""
-    chosen = _names(chosen)
-    for name in chosen:
+    """Return the loggers of a run, which always include "file". Raises UserError."""
+    names = _as_list(chosen)
+    for name in names:
         if name not in LOGGERS:
             raise UserError(f"logger {name}: unknown; expected some of {', '.join(LOGGERS)}")
         if LOGGERS[name] and find_spec(LOGGERS[name]) is None:
             raise UserError(f"logger {name}: the package {LOGGERS[name]} is missing; pip install {LOGGERS[name]}")
-    return chosen if "file" in chosen else [*chosen, "file"]
+    return names if "file" in names else [*names, "file"]
 
 
-def _absolute(value: str) -> str:
-    """Return a path that verl's working directory cannot change; a name on the hub stays as it is."""
-    path = Path(value).expanduser()
-    return str(path.resolve()) if path.exists() else value
+def _absolute(value: str | None) -> str | None:
+    """Return a path that does not depend on verl's working directory; a name on the hub stays as it is."""
+    path = Path(value or "").expanduser()
+    return str(path.resolve()) if value and path.exists() else value

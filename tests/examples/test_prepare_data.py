@@ -4,7 +4,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from example_scripts import ROOT
+from example_scripts import ROOT, run_script
 
 from tooln1.data.scan import digest
 from tooln1.prompt import format_response
@@ -20,7 +20,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def prepare(run_script, data):
+def prepare(data):
     def run(name):
         samples = {"TOOLACE_INPUT": SAMPLES / "toolace_sample.json", "XLAM_INPUT": SAMPLES / "xlam_sample.json"}
         done = run_script("prepare_data.sh", name, DATA_DIR=data, **samples)
@@ -48,7 +48,7 @@ def test_a_source_alone(prepare):
     assert {row["data_source"] for row in prepare("xlam-only")["train"]} == {"toolcall/xlam"}
 
 
-def test_the_halves_share_no_conversation_and_leave_the_held_out_rows_alone(prepare):
+def test_the_halves_share_no_conversation_and_no_held_out_row(prepare):
     halves, whole = prepare("halves"), prepare("single-turn-5518")
     first, second = conversations(halves["train"]), conversations(halves["test"])
     assert first and second and not first & second
@@ -56,21 +56,20 @@ def test_the_halves_share_no_conversation_and_leave_the_held_out_rows_alone(prep
     assert abs(len(first) - len(second)) <= 2
 
 
-def test_sft_data_have_no_reasoning_or_that_of_the_replies(prepare, data):
+def test_sft_data_have_no_reasoning_or_that_of_the_responses(prepare, data):
     without = prepare("sft-no-reason")["train"]
     assert all("<think>" not in turn["content"] for row in without for turn in row["messages"])
 
     (data / "distilled").mkdir()
-    with open(data / "distilled" / "responses.jsonl", "w") as replies:
+    with open(data / "distilled" / "responses.jsonl", "w") as file:
         for row in prepare("halves")["train"]:
-            reply = format_response(json.loads(row["reward_model"]["ground_truth"]), "It is asked for.")
-            replies.write(json.dumps({"prompt": digest(row["prompt"]).hex(), "response": reply}) + "\n")
+            response = format_response(json.loads(row["reward_model"]["ground_truth"]), "The user wants it.")
+            file.write(json.dumps({"prompt": digest(row["prompt"]).hex(), "response": response}) + "\n")
     reasons = prepare("sft-reason-half")
-    assert all("It is asked for." in row["messages"][-1]["content"] for row in reasons["train"])
-    rows = sum(map(len, reasons.values()))
-    assert rows == len(prepare("halves")["train"])
+    assert all("The user wants it." in row["messages"][-1]["content"] for row in reasons["train"])
+    assert sum(map(len, reasons.values())) == len(prepare("halves")["train"])
 
 
-def test_an_unknown_name_is_one_line_and_exit_code_2(run_script):
+def test_an_unknown_name_is_one_line_and_exit_code_2():
     done = run_script("prepare_data.sh", "everything")
     assert done.returncode == 2 and "everything: unknown" in done.stderr

@@ -1,36 +1,41 @@
-"""Every training script once for real, on the tiny model: one step of GRPO, or a few of SFT, each by `tooln1 train`.
+"""Every training script for real, on the tiny model: one step of GRPO, or a few of SFT.
 
-Only the model, the parquet files and the machines (PLATFORM=cpu) are replaced, and the number of steps.
-Half an hour on two cores, so all of it is slow; the quickstart's own run is in tests/e2e.
+Only the model, the parquet files, the machines (PLATFORM=cpu) and the number of steps are replaced. All together take
+half an hour on two cores, so they are slow tests. tests/e2e runs the quickstart.
 """
 
 import json
 
 import pyarrow.parquet as pq
 import pytest
-from example_scripts import TRAINING
+from example_scripts import TRAINING, run_script
 
+from tooln1.files import read_jsonl
 from tooln1.platforms.environment import cpu_environment
 from tooln1.processes import stop_left_over_processes
 from tooln1.reward_score.toolcall import compute_score
-from tooln1.train.metrics import REWARD, read_jsonl
+from tooln1.run_folder import REWARD, tracked_step
 
 pytestmark = pytest.mark.slow
 
-ONE_STEP = ["trainer.total_training_steps=1", "trainer.test_freq=-1", "trainer.val_before_train=false"]
-# platform/cpu.yaml's batch times the paper's replies to a prompt.
+ONE_STEP = [
+    *("trainer.total_training_steps=1", "trainer.test_freq=-1", "trainer.val_before_train=false"),
+    # run_llama_grpo.sh sets another length.
+    "data.max_response_length=96",
+]
+# platform/cpu.yaml's batch size times the paper's rollouts per prompt.
 ROLLOUTS = 16 * 5
-# Of a loop over models or data one run: the others differ in a name or a file, which is replaced here anyway.
+# One run of a sweep: the others differ by a name or a file, which is replaced here anyway.
 FIRST = {"SIZES": "14B", "VERSIONS": "3", "MIXTURES": "full"}
 VARIANTS = ("partial_reason", "partial_reason_name", "binary_no_reason", "binary")
-# Tested below, each by a test of its own.
+# Each of these has its own test below.
 APART = ("4nodes", "sft", "table4")
 ALONE = [path for path in TRAINING if not any(word in path.name for word in APART)]
 
 
 @pytest.fixture(scope="module")
 def conversations(tmp_path_factory):
-    """Demonstrations enough to learn the reply's format."""
+    """Enough demonstrations to learn the response format."""
     from data_prep.synthetic import main
 
     folder = tmp_path_factory.mktemp("world")
@@ -39,17 +44,17 @@ def conversations(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def train(run_script, tiny_model, tiny_data):
+def train(tiny_model, tiny_data):
     """Runs a script on the CPU; a run that fails shows the end of its output."""
 
-    def run(script, folder, *arguments, **settings):
+    def run(script, folder, *arguments, **variables):
         chosen = {
             "PLATFORM": "cpu",
             "MODEL_PATH": tiny_model,
             "TRAIN_FILE": tiny_data / "train.parquet",
             "VAL_FILE": tiny_data / "test.parquet",
             "RUN_DIR": folder,
-            **settings,
+            **variables,
         }
         done = run_script(script, *arguments, timeout=3000, **chosen)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -59,7 +64,7 @@ def train(run_script, tiny_model, tiny_data):
 
 @pytest.fixture(scope="module")
 def reason_sft(train, conversations, tmp_path_factory):
-    """The tiny model after the Reason-SFT script, at the learning rate that a model this small wants."""
+    """The tiny model after the Reason-SFT script, at a learning rate for its size."""
     folder = tmp_path_factory.mktemp("runs") / "reason_sft"
     data = {"TRAIN_FILE": conversations, "VAL_FILE": conversations}
     train("ablations/table3_reason_sft.sh", folder, "trainer.total_epochs=1", "optim.lr=3e-3", **data)
@@ -67,20 +72,20 @@ def reason_sft(train, conversations, tmp_path_factory):
     return model
 
 
-def rollouts(folder):
-    return read_jsonl(folder / "rollouts" / "1.jsonl")
+def rows(path):
+    return [line.value for line in read_jsonl(path)]
 
 
 def assert_one_step(folder):
-    (step,) = [record for record in read_jsonl(folder / "metrics.jsonl") if REWARD in record["data"]]
+    (step,) = [record for record in rows(folder / "metrics.jsonl") if REWARD in record["data"]]
     assert step["step"] == 1
-    assert len(rollouts(folder)) == ROLLOUTS
-    assert (folder / "checkpoints" / "latest_checkpointed_iteration.txt").read_text() == "1"
+    assert len(rows(folder / "rollouts" / "1.jsonl")) == ROLLOUTS
+    assert tracked_step(folder / "checkpoints") == 1
     assert json.loads((folder / "run.json").read_text())["exit"] == "finished"
 
 
 def run_folder(folder):
-    """Where the run went: loops make a folder for each of theirs."""
+    """The folder of the run: a sweep makes a subfolder for each."""
     return folder if (folder / "run.json").exists() else next(path for path in folder.iterdir() if path.is_dir())
 
 
@@ -100,12 +105,11 @@ def test_sft_on_calls_alone_runs(train, conversations, tmp_path):
     assert list((tmp_path / "run" / "checkpoints").glob("global_step_4/huggingface/model.safetensors"))
 
 
-def test_grpo_goes_on_from_what_sft_has_left(train, tmp_path, tiny_data):
+def test_grpo_starts_from_the_sft_model(train, tmp_path, tiny_data):
     train("ablations/table3_sft_then_rl.sh", tmp_path / "run", *ONE_STEP, SFT_TRAIN_FILE=tiny_data / "sft.parquet")
     assert_one_step(tmp_path / "run" / "rl")
-    rows = pq.read_metadata(tiny_data / "sft.parquet").num_rows
-    tracker = tmp_path / "run" / "sft" / "checkpoints" / "latest_checkpointed_iteration.txt"
-    assert int(tracker.read_text()) == 3 * (rows // 4)
+    batches = pq.read_metadata(tiny_data / "sft.parquet").num_rows // 4
+    assert tracked_step(tmp_path / "run" / "sft" / "checkpoints") == 3 * batches
     made_of = json.loads((tmp_path / "run" / "rl" / "run.json").read_text())["made_of"]
     assert made_of["model_path"].startswith(str(tmp_path / "run" / "sft" / "checkpoints"))
 
@@ -116,29 +120,28 @@ def test_each_reward_trains_by_its_own_score_and_logs_the_common_acc(train, reas
     for variant in VARIANTS:
         folder = tmp_path / "run" / variant
         assert_one_step(folder)
-        dump, validation = rollouts(folder), read_jsonl(folder / "validation" / "1.jsonl")
+        dump, validation = rows(folder / "rollouts" / "1.jsonl"), rows(folder / "validation" / "1.jsonl")
         for row in [*dump, *validation]:
             expected = compute_score("", row["output"], row["gts"], variant=variant)
             assert row["score"] == pytest.approx(expected["score"])
-            # verl dumps a rollout's score only; acc is in what is validated.
+            # verl writes acc for validation only.
             assert row.get("acc", expected["acc"]) == expected["acc"]
-        logged = {key for record in read_jsonl(folder / "metrics.jsonl") for key in record["data"]}
+        logged = {key for record in rows(folder / "metrics.jsonl") for key in record["data"]}
         assert {"acc", "score"} <= {key.split("/")[-2] for key in logged if key.startswith("val-")}
         assert all("acc" in row for row in validation) and validation
-        # After SFT some replies reason and fail, which only the partial rewards pay for.
+        # After SFT, some responses reason and call wrongly, which only the partial rewards pay for.
         paid_in_part = [row for row in dump if 0 < row["score"] < 1]
         assert bool(paid_in_part) == variant.startswith("partial")
 
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    """Two Ray nodes on this machine, whose processes have a CPU run's environment: workers inherit their node's."""
+    """Two Ray nodes on this machine with the environment of a CPU run, which workers inherit from their node."""
     for name, value in cpu_environment(tmp_path / "cluster").items():
         monkeypatch.setenv(name, value)
     from ray.cluster_utils import Cluster
 
-    store = 256 << 20
-    node = {"num_cpus": 16, "num_gpus": 1, "object_store_memory": store}
+    node = {"num_cpus": 16, "num_gpus": 1, "object_store_memory": 256 << 20}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     try:
         cluster.add_node(**node)
@@ -151,13 +154,13 @@ def cluster(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("script", [path for path in TRAINING if "4nodes" in path.name], ids=str)
 def test_a_script_for_several_nodes_runs_a_step_on_two(script, cluster, train, tmp_path):
-    own = [
+    two_nodes = [
         "trainer.nnodes=2",
         f"ray_kwargs.ray_init.address='{cluster.address}'",
-        # A cluster that runs already has its resources; Ray refuses to be told them again.
+        # Ray refuses resources for a cluster that is running.
         *(f"ray_kwargs.ray_init.{key}=null" for key in ("num_cpus", "num_gpus", "object_store_memory")),
     ]
-    train(script, tmp_path / "run", *ONE_STEP, *own)
+    train(script, tmp_path / "run", *ONE_STEP, *two_nodes)
     assert_one_step(tmp_path / "run")
     shards = (tmp_path / "run" / "checkpoints" / "global_step_1" / "actor").glob("model_world_size_2_rank_*.pt")
     assert len(list(shards)) == 2
