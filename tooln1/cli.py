@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
+    arguments = parse(argv)
+    run_command(lambda: arguments.run(arguments))
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read a command line; ``run`` of what is returned is the command. Exits with code 2 for a mistake."""
     parser = Parser(prog="tooln1", description="Train tool-calling language models with verl")
     parser.add_argument("--version", action="version", version=f"tooln1 {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -34,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"unrecognized arguments: {' '.join(further)}")
     if further:
         arguments.overrides += further
-    run_command(lambda: arguments.run(arguments))
+    return arguments
 
 
 def _validate(commands: argparse._SubParsersAction) -> None:

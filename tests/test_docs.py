@@ -1,0 +1,46 @@
+"""Commands and links in README.md and docs/: scripts exist, commands parse, links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tooln1.cli import parse
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands(page):
+    """The commands of a page's bash blocks, as words; lines that end in a backslash are joined."""
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in re.split(r" && | \|\| | \| |; | & ?$", line):
+                words = shlex.split(part, comments=True)
+                while words and re.match(r"[A-Z_]+=", words[0]):
+                    words = words[1:]
+                if words:
+                    yield words
+
+
+ALL = [pytest.param(words, id=f"{page.name}: {shlex.join(words)[:70]}") for page in PAGES for words in commands(page)]
+
+
+@pytest.mark.parametrize("words", ALL)
+def test_a_command_of_the_docs_can_be_given(words):
+    if words[0] == "tooln1":
+        assert parse(words[1:]).run
+    elif words[0] in ("bash", "python", "source", "sbatch") and not words[1].startswith("-"):
+        path = words[1].replace(".venv/bin/activate", "setup.py")  # made by the installation
+        assert (ROOT / path).is_file(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
