@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from tooln1.errors import UserError
 from tooln1.prompt import build_messages, format_calls, load_template
-from tooln1.tiny.rows import careful_reply, draw_kind, hasty_reply
+from tooln1.tiny.rows import careful_response, draw_kind, hasty_response
 from tooln1.tiny.world import World
 
 ROLLOUTS = 5
@@ -48,9 +48,9 @@ def make_prompts(count: int, seed: int) -> list[dict[str, str]]:
         prompts.append(
             {
                 "input": json.dumps(text, ensure_ascii=False),
-                "right": json.dumps(careful_reply(task), ensure_ascii=False),
-                "wrong": json.dumps(hasty_reply(task), ensure_ascii=False),
-                "cut": json.dumps(careful_reply(task)[:-20], ensure_ascii=False),
+                "right": json.dumps(careful_response(task), ensure_ascii=False),
+                "wrong": json.dumps(hasty_response(task), ensure_ascii=False),
+                "cut": json.dumps(careful_response(task)[:-20], ensure_ascii=False),
                 "gts": json.dumps(format_calls(task.calls), ensure_ascii=False),
             }
         )

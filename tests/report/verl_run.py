@@ -17,7 +17,7 @@ from tooln1.data.parquet import write_parquet
 from tooln1.data.rows import make_row
 from tooln1.prompt import format_calls
 from tooln1.reward_score.toolcall import compute_score
-from tooln1.tiny.rows import careful_reply, draw_kind, hasty_reply, load_compact_template, prompt_messages
+from tooln1.tiny.rows import careful_response, draw_kind, hasty_response, load_compact_template, prompt_messages
 from tooln1.tiny.world import World
 
 GROUPS, ROLLOUTS, VALIDATED, TEST_FREQ = 6, 4, 10, 4
@@ -137,8 +137,8 @@ def _validate(folder: Path, step: int, tasks: list, skill: float, rng: random.Ra
 
 
 def _reply(row: dict, task, chance: float, step: int, uid: str, rng: random.Random) -> dict:
-    right = careful_reply(task)
-    wrong = rng.choice([hasty_reply(task), hasty_reply(task), right[:-15], right.replace("</think>", "")])
+    right = careful_response(task)
+    wrong = rng.choice([hasty_response(task), hasty_response(task), right[:-15], right.replace("</think>", "")])
     prompt = "".join(f"{message['role']}\n{message['content']}\n" for message in row["prompt"]) + "assistant\n"
     return rollout(right if rng.random() < chance else wrong, format_calls(task.calls), step, uid, prompt)
 

@@ -22,17 +22,17 @@ def score(reply, task):
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_careful_reply_earns_the_reward(kind, split, world):
+def test_a_careful_response_earns_the_reward(kind, split, world):
     rng = random.Random(kind)
     for task in (world.task(kind, split, rng) for _ in range(100)):
-        assert score(rows.careful_reply(task), task) == 1.0, task
+        assert score(rows.careful_response(task), task) == 1.0, task
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_hasty_reply_earns_the_reward_for_a_single_string_only(kind, world):
+def test_a_hasty_response_earns_the_reward_for_a_single_string_only(kind, world):
     rng = random.Random(kind)
     for task in (world.task(kind, "train", rng) for _ in range(100)):
-        reply = rows.hasty_reply(task)
+        reply = rows.hasty_response(task)
         assert score(reply, task) == (1.0 if kind == "string" else 0.0), (task, reply)
         # Wrong in the calls, not in the form: the reward of the form alone would teach nothing.
         assert compute_score("toolcall/synthetic", reply, json.dumps(task.calls))["format"] == 1.0
@@ -42,8 +42,8 @@ def test_the_same_holds_for_every_further_request(world):
     rng = random.Random(0)
     for _ in range(300):
         task = world.next_task(world.task(rows.draw_kind(rng), "train", rng).tools, "train", rng)
-        assert score(rows.careful_reply(task), task) == 1.0
-        assert score(rows.hasty_reply(task), task) == (1.0 if task.kind == "string" else 0.0)
+        assert score(rows.careful_response(task), task) == 1.0
+        assert score(rows.hasty_response(task), task) == (1.0 if task.kind == "string" else 0.0)
 
 
 def test_kinds_occur_as_often_as_their_weights_say():

@@ -3,9 +3,9 @@
     python -m tooln1.tiny.model --output runs/tiny/model --seed 0
 
 The same seed gives the same bytes. The tokenizer is a byte-level BPE with Qwen2's splitting rule and, like Qwen2.5's,
-with <tool_call> and </tool_call> as tokens of their own. The model is small enough for a training step in a second on
-two cores, and its initialisation is chosen so that copying is learned in hundreds of steps instead of thousands:
-attention starts out looking for equal tokens and passing them on ("mimetic initialization", arXiv 2305.09828).
+with <tool_call> and </tool_call> as single tokens. A training step takes a second on two cores. The initialisation lets
+the model learn to copy in hundreds of steps instead of thousands: attention starts by finding equal tokens and passing
+them on ("mimetic initialization", arXiv 2305.09828).
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tooln1.tiny.rows import load_compact_template, sample_texts
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TAGS = ("<tool_call>", "</tool_call>", "<think>", "</think>")
 
-# Punctuation of prompts and calls, as tokens of their own: a quarter of the length, and of the time of a step.
+# Punctuation of prompts and calls as single tokens: a quarter of the length, and of the time of a step.
 PIECES = (
     'system\n<tools>\n{"name": "',
     "user\n",
@@ -103,14 +103,14 @@ def train_tokenizer(texts: Iterable[str], instruction: str, vocab_size: int = 10
 
 
 def _without(whole: Iterable[str], texts: Iterable[str]) -> Iterable[str]:
-    """What is left of the texts between the tokens that never reach the BPE: those must not earn merges."""
+    """Yield the texts without the tokens that never reach the BPE: they must not earn merges."""
     pattern = re.compile("|".join(map(re.escape, sorted(whole, key=len, reverse=True))))
     for text in texts:
         yield from pattern.split(text)
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausalLM:
-    """An untrained Qwen2 with tied embeddings, float32, about one and a half million parameters."""
+    """Return an untrained Qwen2 with tied embeddings in float32, about 1.5 million parameters."""
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),

@@ -2,9 +2,9 @@
 
 A task asks for one tool among several look-alikes, for argument values copied out of the query, for the declared
 type (string, integer, boolean, list), for several calls at once, for values from an earlier turn, or for no call at
-all. Train and test tasks share no (tool, value) pair: a museum in Oslo that is searched in training is never searched
-in the test, though museums and Oslo occur in both. Booleans too: a few devices are only switched on in
-training and only switched off in the test, or the other way round.
+all. Train and test tasks share no (tool, value) pair: if training searches a museum in Oslo, the test never does,
+although museums and Oslo occur in both. The same holds for booleans: a few devices are only switched on in training and
+only switched off in the test, or the reverse.
 """
 
 import random
@@ -23,7 +23,7 @@ HARDEST_FIRST = {"integer": "integer", "boolean": "boolean", "list": "array"}
 
 @dataclass(frozen=True)
 class Family:
-    """Tools that differ in their object only, e.g. find_museum and find_cafe."""
+    """Tools that differ only in their object, such as find_museum and find_cafe."""
 
     verb: str
     objects: tuple[str, ...]
@@ -32,7 +32,7 @@ class Family:
 
     @property
     def kind(self) -> str:
-        """The kind of a task with one call of such a tool: its hardest type."""
+        """The kind of a task with one call of such a tool, named after its hardest type."""
         types = self.parameters.values()
         return next((kind for kind, one in HARDEST_FIRST.items() if one in types), "string")
 
@@ -95,10 +95,10 @@ VALUES = {
 
 @dataclass(frozen=True)
 class Task:
-    """One prompt and its reference calls.
+    """One prompt and its ground-truth calls.
 
-    ``turns`` are the messages before the reply, without the system message; ``earlier`` are the calls among them, and
-    ``asked`` is the call that would answer if its tool were listed.
+    ``turns`` are the messages after the system message, ``earlier`` the calls among them; ``asked`` is the call that
+    would answer if its tool were listed.
     """
 
     kind: str
@@ -110,7 +110,7 @@ class Task:
 
 
 def describe(name: str) -> dict:
-    """The tool ``name`` as it is listed in a prompt."""
+    """Return a tool as a prompt lists it."""
     verb = name.split("_")[0]
     parameters = {key: {"type": kind} for key, kind in FAMILIES[verb].parameters.items()}
     return {"name": name, "parameters": parameters}
@@ -123,10 +123,10 @@ class World:
         rng = random.Random(seed)
         self.names = [name for family in FAMILIES.values() for name in family.names()]
         self._allowed: dict[tuple[str, str, str], list] = {}
-        # Most devices are switched both ways in training: if each had one way only, the way would give the device away.
+        # Most devices are switched both ways in training: otherwise the direction would give the device away.
         devices = FAMILIES["switch"].names()
         one_way = rng.sample(devices, round(len(devices) * test_share))
-        # In turn on and off, so that no constant answer is right in the test.
+        # Alternately on and off, so that no constant answer is correct in the test.
         held_out = {name: [bool(index % 2)] for index, name in enumerate(one_way)}
         for name in self.names:
             for parameter in FAMILIES[name.split("_")[0]].parameters:
@@ -136,15 +136,15 @@ class World:
                 self._allowed[name, parameter, "train"] = [value for value in values if value not in test]
 
     def allowed(self, name: str, parameter: str, split: str) -> list:
-        """The values that ``parameter`` of tool ``name`` takes in ``split``."""
+        """Return the values that a parameter of a tool takes in a split."""
         return self._allowed[name, parameter, split]
 
     def usable(self, family: Family, split: str) -> list[str]:
-        """The tools of ``family`` that have values in ``split``."""
+        """Return the tools of a family that have values in a split."""
         return [name for name in family.names() if all(self._allowed[name, key, split] for key in family.parameters)]
 
     def call(self, name: str, split: str, rng: random.Random, fixed: dict | None = None) -> dict:
-        """A call of ``name`` with values of ``split``; ``fixed`` sets some of them."""
+        """Draw a call of ``name`` with values of a split; ``fixed`` sets some of them."""
         arguments: dict = {}
         for parameter, kind in FAMILIES[name.split("_")[0]].parameters.items():
             values = self.allowed(name, parameter, split)
@@ -155,7 +155,7 @@ class World:
         return {"name": name, "arguments": arguments}
 
     def offer(self, wanted: list[str], rng: random.Random, size: int = 3) -> list[dict]:
-        """``size`` listed tools: the ``wanted`` ones and look-alikes of the same family or object, in random order."""
+        """Draw a list of ``size`` tools: the wanted ones and similar ones, in random order."""
         alike = [n for n in self.names if n not in wanted and any(n.split("_")[0] == w.split("_")[0] for w in wanted)]
         others = [n for n in self.names if n not in wanted and n not in alike]
         extra = size - len(wanted)
@@ -164,11 +164,11 @@ class World:
         return [describe(name) for name in chosen]
 
     def task(self, kind: str, split: str, rng: random.Random) -> Task:
-        """A task of ``kind`` ("string", "integer", …, see KINDS) for ``split`` ("train" or "test")."""
+        """Draw a task of ``kind`` (one of KINDS) for ``split`` ("train" or "test")."""
         return getattr(self, f"_{kind}")(split, rng)
 
     def next_task(self, tools: list[dict], split: str, rng: random.Random) -> Task:
-        """Another request to tools that are listed already: one call, two calls, or none that fits."""
+        """Draw another request to tools that are already listed: for one call, two calls, or none."""
         names = [tool["name"] for tool in tools]
         draw = rng.random()
         if draw < 0.2:
@@ -209,7 +209,7 @@ class World:
         return Task("parallel", self.offer(names, rng), [user(" and ".join(map(say, calls)))], calls)
 
     def _multi_turn(self, split, rng):
-        """A search, its result, then a booking in the same place: the city stands in the earlier turn only."""
+        """Draw a search, its result, and a booking in the same city, which only the earlier turn names."""
         noun, booked = rng.choice(FAMILIES["find"].objects), rng.choice(FAMILIES["book"].names())
         first = f"find_{noun}"
         cities = [c for c in self.allowed(first, "city", split) if c in self.allowed(booked, "city", split)]
@@ -227,7 +227,7 @@ class World:
         return Task("no_call", self.offer_others(call["name"], rng), [user(say(call))], [], asked=call)
 
     def offer_others(self, name: str, rng: random.Random, size: int = 3) -> list[dict]:
-        """``size`` listed tools, none of the family of ``name``."""
+        """Draw a list of ``size`` tools outside the family of ``name``."""
         others = [other for other in self.names if other.split("_")[0] != name.split("_")[0]]
         return [describe(other) for other in rng.sample(others, size)]
 
@@ -237,7 +237,7 @@ def user(text: str) -> dict:
 
 
 def say(call: dict) -> str:
-    """The request that ``call`` answers, e.g. ``find a museum in "Oslo"``."""
+    """Return the request that a call answers, such as ``find a museum in "Oslo"``."""
     verb, noun = call["name"].split("_")
     spoken = {"noun": noun}
     for key, value in call["arguments"].items():
