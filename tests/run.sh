@@ -15,4 +15,4 @@ if [[ "${1:-}" == fast ]]; then
   tier=(--fast)
   shift
 fi
-python -m pytest -n 2 --dist loadfile "${tier[@]}" "$@"
+python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "${tier[@]}" "$@"
