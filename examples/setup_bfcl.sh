@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes the Python environment of BFCL's official evaluator, which `tooln1 eval --bench bfcl` calls.
+# Makes the Python environment of BFCL's official evaluator, which `tooln1 eval --bench bfcl` runs.
 #
-#   bash examples/setup_bfcl.sh [FOLDER]     FOLDER: .venv-bfcl beside setup.py unless named
+#   bash examples/setup_bfcl.sh [FOLDER]     FOLDER: .venv-bfcl beside setup.py by default
 #
-# Cost: 2 minutes, 0.6 GB of disk; under a second once all is in place. It needs Python 3.11 or 3.12. Left out are
-# sentence-transformers and faiss-cpu: bfcl-eval requires them for its memory categories alone, and with them torch.
-# Exit code 2 and one line say what is missing.
+# Cost: 2 minutes, 0.6 GB of disk; under a second if the environment is in place. It needs Python 3.11 or 3.12.
+# It leaves out sentence-transformers and faiss-cpu, which bring torch and serve only bfcl-eval's memory categories.
+# If something is missing, one line says what, and the exit code is 2.
 
 set -euo pipefail
 
@@ -28,7 +28,7 @@ find_python() {
   fail "no Python 3.11 or 3.12 on PATH (tried python3.11, python3.12, python3): install one"
 }
 
-# The pins of setup.py, and what else bfcl-eval requires, as pip requirements.
+# As pip requirements: the pins of setup.py, and what else bfcl-eval requires.
 pins() {
   "$1" -c 'import runpy, sys; print("\n".join(runpy.run_path(sys.argv[1])["BFCL"]))' "$root/setup.py"
 }
@@ -43,7 +43,7 @@ PYTHON
 }
 
 python="$environment/bin/python"
-# Python writes bin/activate last: without it, what stands there is what an interrupted call left.
+# Python writes bin/activate last: without it, an earlier call was interrupted.
 if [[ ! -f "$environment/bin/activate" ]]; then
   system="$(find_python)"
   "$system" -m venv "$environment" || fail "$system cannot make a virtual environment at $environment"

@@ -16,7 +16,7 @@ from tooln1.eval.api_bank import ApiBank
 from tooln1.eval.benchmark import Benchmark, Case, read_response
 from tooln1.eval.bfcl import Bfcl, find_python
 from tooln1.eval.rows import Rows
-from tooln1.eval.summary import published, summarise, write_results, write_summary
+from tooln1.eval.summary import published, summarise, write_evaluation
 from tooln1.response_log import ResponseLog
 from tooln1.serve.server import served
 
@@ -113,8 +113,7 @@ def evaluate(
         "published": published(),
     }
     rows = [row for one in benchmarks for row in results[one.name]]
-    write_results(output, rows)
-    return write_summary(output, summary, rows), len(unanswered)
+    return write_evaluation(output, summary, rows), len(unanswered)
 
 
 @contextmanager

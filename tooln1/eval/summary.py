@@ -18,13 +18,9 @@ _LISTED = 50
 Row = dict[str, Any]
 
 
-def write_results(folder: Path, rows: Iterable[Row]) -> None:
-    """Write results.jsonl. Raises UserError."""
+def write_evaluation(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """Write the three files, and return the text of summary.md without its examples. Raises UserError."""
     write_text(folder / RESULTS, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def write_summary(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Write summary.json and summary.md, and return the text of the latter without its examples. Raises UserError."""
     write_json(folder / SUMMARY, summary)
     tables = render(summary)
     write_text(folder / PAGE, tables + "\n".join(_examples(rows)))
@@ -55,21 +51,9 @@ def summarise(benchmark: Benchmark, rows: Sequence[Row], unanswered: Mapping[tup
 
 
 def published() -> list[Row]:
-    """Return the paper's figures as in summary.json, accuracies from 0 to 1."""
+    """Return the paper's figures as in summary.json."""
     found = json.loads((files("tooln1.eval") / "published.json").read_text(encoding="utf-8"))
-    return [
-        {
-            "model": one["model"],
-            "benchmark": benchmark,
-            "group": group,
-            "accuracy": round(percent / 100, 4),
-            "source": found["source"],
-        }
-        for one in found["models"]
-        for benchmark, groups in one.items()
-        if benchmark != "model"
-        for group, percent in groups.items()
-    ]
+    return [{**figure, "source": found["source"]} for figure in found["figures"]]
 
 
 def render(summary: Mapping[str, Any]) -> str:
