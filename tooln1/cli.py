@@ -96,7 +96,7 @@ def _doctor(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--gpu-memory", type=float, metavar="GIB", help="of each of them (default: 80)")
 
     def command(arguments: argparse.Namespace) -> int:
-        from tooln1.doctor.main import doctor
+        from tooln1.checks import doctor
 
         settings = _settings(arguments)
         return doctor(settings, gpus=arguments.gpus, gpu_memory=arguments.gpu_memory)

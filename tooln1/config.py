@@ -104,6 +104,13 @@ def missing_keys(config: DictConfig) -> list[str]:
         return [key for key in (_SFT_INPUTS if is_sft(config) else _PPO_INPUTS) if not OmegaConf.select(config, key)]
 
 
+def require_inputs(config: DictConfig) -> None:
+    """Raise UserError if one of the user's inputs is not set."""
+    missing = missing_keys(config)
+    if missing:
+        raise UserError(f"{', '.join(missing)}: missing; set --model, --train-file and --val-file, or {missing[0]}=…")
+
+
 def validate(config: DictConfig) -> None:
     """Let verl check a whole configuration: its own validation, and a dataclass of each part.
 
@@ -112,9 +119,7 @@ def validate(config: DictConfig) -> None:
     Raises:
         UserError: the first part that verl refuses, with verl's reason, on one line.
     """
-    missing = missing_keys(config)
-    if missing:
-        raise UserError(f"settings: {', '.join(missing)}: missing; expected a value, as in {missing[0]}=…")
+    require_inputs(config)
     config = config.copy()
     with _checking("the settings"):
         OmegaConf.resolve(config)
@@ -165,14 +170,15 @@ def _similar_key(message: str, folder: Path, name: str) -> str:
     unknown = re.search(r"Could not override '([^']+)'", message)
     if not unknown:
         return ""
-    known = _keys(OmegaConf.to_container(_compose(folder, name, ())))
+    known = dotted_keys(OmegaConf.to_container(_compose(folder, name, ())))
     close = difflib.get_close_matches(unknown[1], list(known), n=1, cutoff=0.8)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _keys(node: dict[str, Any], name: str = "") -> Iterator[str]:
+def dotted_keys(node: dict[str, Any], name: str = "") -> Iterator[str]:
+    """Yield all keys of nested mappings, those of the mappings included."""
     for key, child in node.items():
         dotted = f"{name}.{key}" if name else str(key)
         yield dotted
         if isinstance(child, dict):
-            yield from _keys(child, dotted)
+            yield from dotted_keys(child, dotted)

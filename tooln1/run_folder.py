@@ -33,6 +33,7 @@ REWARD = "critic/score/mean"  # verl's name for the mean reward of a step's roll
 STEP_SECONDS = "timing_s/step"
 TRACKER = "latest_checkpointed_iteration.txt"
 _STEP_FOLDER = re.compile(r"global_step_(\d+)")
+_SHARD = re.compile(r"\w+_world_size_(\d+)_rank_\d+\.pt")
 
 Scalars = dict[str, dict[int, float]]  # {metric: {step: value}}
 
@@ -94,6 +95,12 @@ def tracked_step(checkpoints: Path) -> int | None:
     except (OSError, UnicodeDecodeError):
         return None
     return int(text) if text.isascii() and text.isdigit() else None
+
+
+def checkpoint_ranks(folder: Path) -> int | None:
+    """Return how many ranks wrote a checkpoint, None if its files do not tell."""
+    ranks = {int(match[1]) for path in folder.rglob("*.pt") if (match := _SHARD.fullmatch(path.name))}
+    return ranks.pop() if len(ranks) == 1 else None
 
 
 EXPECTED = (

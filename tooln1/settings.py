@@ -3,7 +3,8 @@
 `tooln1 train` and `tooln1 doctor` build the same `Settings` from the same arguments.
 """
 
-from collections.abc import Sequence
+import netrc
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
@@ -104,7 +105,7 @@ class Settings:
         config = compose(self.config, [*before, *self.overrides])
         if config.trainer.device == "cpu" and not self.is_sft:
             # vLLM reserves memory for the longest sequence, and YAML cannot add the two lengths.
-            length = sum(_whole_number(config, f"data.max_{part}_length") for part in ("prompt", "response"))
+            length = sum(whole_number(config, f"data.max_{part}_length") for part in ("prompt", "response"))
             before.append(f"actor_rollout_ref.rollout.max_model_len={length}")
             config = compose(self.config, [*before, *self.overrides])
         config.trainer.logger = _loggers(config.trainer.logger)
@@ -141,7 +142,8 @@ def _is_sft(config: str) -> bool:
     return is_sft(compose(config))
 
 
-def _whole_number(config: DictConfig, key: str) -> int:
+def whole_number(config: DictConfig, key: str) -> int:
+    """Return a setting. Raises UserError unless it is a whole number, 1 or more."""
     value = OmegaConf.select(config, key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UserError(f"{key}={value}: expected a whole number, 1 or more")
@@ -167,3 +169,15 @@ def _absolute(value: str | None) -> str | None:
     """Return a path that does not depend on verl's working directory; a name on the hub stays as it is."""
     path = Path(value or "").expanduser()
     return str(path.resolve()) if value and path.exists() else value
+
+
+def wandb_mode(environ: Mapping[str, str]) -> str:
+    """Return the user's own WANDB_MODE, else online if an account is set and offline if none is."""
+    if environ.get("WANDB_MODE"):
+        return environ["WANDB_MODE"]
+    host = environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rpartition("/")[2]
+    try:
+        known = netrc.netrc(environ.get("NETRC")).hosts
+    except (OSError, netrc.NetrcParseError):
+        known = {}
+    return "online" if environ.get("WANDB_API_KEY") or host in known else "offline"

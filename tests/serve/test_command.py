@@ -134,7 +134,7 @@ def checkpoint_of_verl(model, folder):
         (lambda model, folder: None, [], "no such folder"),
         (lambda model, folder: folder.touch(), [], "a file; expected a folder"),
         (lambda model, folder: folder.mkdir(), [], "no config.json"),
-        (with_a_broken_config, [], "config.json: not readable as JSON"),
+        (with_a_broken_config, [], "config.json: not JSON"),
         (without_weights, [], "no weights"),
         (checkpoint_of_verl, [], "in shards; run: tooln1 export RUN_DIR --output MODEL"),
         (shutil.copytree, ["--template", "none.txt"], "give a file, or one of compact, direct, thinking"),

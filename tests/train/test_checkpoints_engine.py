@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from tooln1.errors import UserError
-from tooln1.run_folder import checkpoint_steps
+from tooln1.run_folder import checkpoint_ranks, checkpoint_steps
 from tooln1.train import checkpoints
 
 MODEL = "actor/model_world_size_2_rank_1.pt"
@@ -267,4 +267,4 @@ def test_the_rotation_leaves_steps_that_lie_ahead_and_everything_else(tmp_path, 
 
 @pytest.mark.parametrize("ranks", [1, 4])
 def test_the_files_tell_how_many_ranks_wrote_them(ranks, tmp_path, save):
-    assert checkpoints.world_size(save(tmp_path, 10, ranks=ranks)) == ranks
+    assert checkpoint_ranks(save(tmp_path, 10, ranks=ranks)) == ranks

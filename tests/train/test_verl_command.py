@@ -4,8 +4,8 @@ import pytest
 
 from tooln1.config import compose
 from tooln1.errors import UserError
-from tooln1.settings import Settings
-from tooln1.train.verl_command import train_command, train_environment, trainer_environment, wandb_mode
+from tooln1.settings import Settings, wandb_mode
+from tooln1.train.verl_command import train_command, train_environment, trainer_environment
 
 
 def settings(config="tool_n1_grpo", *overrides, run_dir="/runs/mine"):

@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tooln1.chat_template import build_chat_template, load_model_template, read_chat_template, writes_prompt
+from tooln1.checks.model_files import check_model
 from tooln1.errors import UserError
 from tooln1.files import read_text
-from tooln1.preflight.model import check_model, hub_is_offline
 from tooln1.reward_score.toolcall import THINK
 
 PARSERS = Path(__file__).with_name("vllm_parsers.py")
@@ -72,7 +72,7 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> None:
 def _check_checkpoint(checkpoint: str) -> None:
     if any(list(Path(checkpoint, part).glob("model_world_size_*_rank_*.pt")) for part in ("", "actor")):
         raise UserError(f"{checkpoint}: a checkpoint of verl, in shards; run: tooln1 export RUN_DIR --output MODEL")
-    check_model(checkpoint, 1, offline=hub_is_offline())
+    check_model(checkpoint, 1)
 
 
 def _settings(reasons: bool) -> list[str]:

@@ -94,12 +94,6 @@ def choose(checkpoints: Path, full: bool = False) -> Choice:
     return Choice(chosen, tuple(notes))
 
 
-def world_size(folder: Path) -> int | None:
-    """Return the number of ranks that wrote a checkpoint, None if its files do not tell."""
-    sizes = {int(match[2]) for path in _files(folder) if (match := _SHARD.fullmatch(path.name))}
-    return sizes.pop() if len(sizes) == 1 else None
-
-
 def read_best(checkpoints: Path) -> dict[str, Any] | None:
     """Return {"step", "accuracy"} of the best checkpoint, None if there is none."""
     try:

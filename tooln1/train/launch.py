@@ -9,13 +9,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
-from tooln1.config import missing_keys, validate
-from tooln1.data.validate import validate_parquet
+from tooln1.checks import check_quickly
+from tooln1.config import require_inputs, validate
 from tooln1.errors import UserError
 from tooln1.files import write_text
-from tooln1.preflight import check_model, hub_is_offline
 from tooln1.processes import stop_left_over_processes
-from tooln1.run_folder import REWARD, RunFolder, checkpoint_folder, checkpoint_steps, tracked_step
+from tooln1.run_folder import REWARD, RunFolder, checkpoint_steps, tracked_step
 from tooln1.settings import Settings
 from tooln1.train import checkpoints
 from tooln1.train.lock import RunLock
@@ -35,15 +34,9 @@ def dry_run(settings: Settings) -> str:
 
 
 def check(settings: Settings) -> None:
-    """Check everything that is quick to check, and print notes. Raises UserError for the first fault."""
-    _require_inputs(settings)
-    _check_inputs(settings)
-
-
-def _require_inputs(settings: Settings) -> None:
-    missing = missing_keys(settings.composed)
-    if missing:
-        raise UserError(f"{', '.join(missing)}: missing; set --model, --train-file and --val-file, or {missing[0]}=…")
+    """Run the quick checks, and print their warnings. Raises UserError for the first fault."""
+    for warning in check_quickly(settings):
+        print(warning, flush=True)
 
 
 def train(settings: Settings) -> int:
@@ -60,7 +53,7 @@ def train(settings: Settings) -> int:
     folder = settings.folder
     with RunLock(folder.path):
         record = Record(folder)
-        _require_inputs(settings)
+        require_inputs(settings.composed)
         record.refuse_another(made_of(settings))
         stop_left_over_processes(folder.path)
         check(settings)
@@ -140,35 +133,6 @@ def _total_steps(settings: Settings) -> int:
     return rows // config.data.train_batch_size * config.trainer.total_epochs
 
 
-def _check_inputs(settings: Settings) -> None:
-    config = settings.composed
-    if settings.is_sft:
-        for name in settings.train_files + settings.val_files:
-            if not Path(name).is_file():
-                raise UserError(f"{name}: no such file; expected a parquet file, as data_prep/sft.py writes it")
-        check_model(config.model.path, config.data.max_length, offline=hub_is_offline())
-        return
-    rows = sum(validate_parquet(Path(name)) for name in settings.train_files)
-    for name in settings.val_files:
-        validate_parquet(Path(name))
-    if rows < config.data.train_batch_size:
-        raise UserError(
-            f"{config.data.train_files}: {rows} rows, fewer than the {config.data.train_batch_size} of one batch; "
-            f"prepare more rows or lower data.train_batch_size"
-        )
-    length = config.data.max_prompt_length + config.data.max_response_length
-    note = check_model(config.actor_rollout_ref.model.path, length, offline=hub_is_offline())
-    if note:
-        print(note, flush=True)
-    save, test = config.trainer.save_freq, config.trainer.test_freq
-    if save > 0 and test > 0 and test % save:
-        print(
-            f"trainer.test_freq={test} is no multiple of trainer.save_freq={save}: what is validated without a "
-            f"checkpoint cannot become the best one",
-            flush=True,
-        )
-
-
 def _resume_step(settings: Settings) -> int | None:
     """Return the step that verl will resume from, after setting broken checkpoints aside. Raises UserError."""
     trainer, folder = settings.composed.trainer, settings.checkpoints
@@ -188,19 +152,7 @@ def _resume_step(settings: Settings) -> int | None:
     choice = checkpoints.choose(folder, settings.verify_checkpoint)
     for note in choice.notes:
         print(note, flush=True)
-    if choice.step is not None:
-        _check_world_size(settings, checkpoint_folder(folder, choice.step))
     return choice.step
-
-
-def _check_world_size(settings: Settings, folder: Path) -> None:
-    trainer = settings.composed.trainer
-    saved, here = checkpoints.world_size(folder), trainer.nnodes * trainer.n_gpus_per_node
-    if saved is not None and saved != here:
-        raise UserError(
-            f"{folder}: saved by {saved} ranks, this run has {here} (trainer.nnodes × trainer.n_gpus_per_node), and "
-            f"verl resumes only with the same number; export the checkpoint and start another run from the model"
-        )
 
 
 def _is_finished(settings: Settings, record: Record, step: int) -> bool:

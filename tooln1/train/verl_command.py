@@ -1,6 +1,5 @@
 """The command and the environment that start verl's own entry points."""
 
-import netrc
 import os
 import socket
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 from tooln1.config import locate, quote, search_path
 from tooln1.errors import UserError
 from tooln1.processes import child_environment
-from tooln1.settings import Settings
+from tooln1.settings import Settings, wandb_mode
 
 # verl's list of modules to import with itself; an entry point would be out of date in an older installation.
 _MODULES, _PLUGIN = "VERL_USE_EXTERNAL_MODULES", "tooln1.train.plugin"
@@ -93,15 +92,3 @@ def _python_of_sft(settings: Settings) -> list[str]:
         return [sys.executable, "-m"]
     ranks = ["--standalone", "--nnodes=1", f"--nproc_per_node={trainer.n_gpus_per_node}"]
     return [sys.executable, "-m", "torch.distributed.run", *ranks, "-m"]
-
-
-def wandb_mode(environ: Mapping[str, str]) -> str:
-    """Return the user's own WANDB_MODE, else online if an account is set and offline if none is."""
-    if environ.get("WANDB_MODE"):
-        return environ["WANDB_MODE"]
-    host = environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rpartition("/")[2]
-    try:
-        known = netrc.netrc(environ.get("NETRC")).hosts
-    except (OSError, netrc.NetrcParseError):
-        known = {}
-    return "online" if environ.get("WANDB_API_KEY") or host in known else "offline"

@@ -1,1 +1,0 @@
-"""What can be known of a run before GPU hours are spent: `tooln1 doctor`, described in docs/doctor.md."""
