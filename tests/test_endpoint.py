@@ -1,4 +1,4 @@
-"""Asking an endpoint: every prompt gets its response as the model wrote it, or a reason why not, whatever happens."""
+"""Asking an endpoint: every prompt gets its response as the model wrote it, or a reason why it has none."""
 
 import socket
 import time

@@ -259,7 +259,9 @@ def _eval(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of sampling, with a temperature (default: %(default)s)")
     add_endpoint_arguments(parser, temperature=0.0)
-    parser.add_argument("--serve", default="", metavar="ARGUMENTS", help="for a checkpoint: options of tooln1 serve")
+    parser.add_argument(
+        "--serve", type=shlex.split, default="", metavar="OPTIONS", help="for a checkpoint: options of tooln1 serve"
+    )
 
     def command(arguments: argparse.Namespace) -> int:
         from tooln1.chat_template import load_model_template
@@ -285,13 +287,16 @@ def _eval(commands: argparse._SubParsersAction) -> None:
                 output,
                 template=arguments.template,
                 limit=arguments.limit,
-                serve=shlex.split(arguments.serve),
+                serve=arguments.serve,
             )
         except KeyboardInterrupt:
             raise KeyboardInterrupt("stopped; the same command resumes") from None
         show(text)
         if unanswered:
-            print(f"{unanswered:,} cases got no response and are in no figure; rerun to ask again", file=sys.stderr)
+            print(
+                f"cases without a response, in no figure: {unanswered:,}; the same command asks them again",
+                file=sys.stderr,
+            )
         return EXIT_FAILURE if unanswered else 0
 
     parser.set_defaults(run=command)

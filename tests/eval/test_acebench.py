@@ -16,7 +16,6 @@ OBJECTS = {"type": "array", "items": {"type": "object"}}
 # (declared, ground truth, value, the kind of mistake or "")
 VALUES = [
     # A text is right if it contains the ground truth's, in any case, with or without spaces and , . / - _ * ^.
-    ("string", "Los Angeles", "Los Angeles", ""),
     ("string", "Los Angeles", "los-angeles, California", ""),
     ("string", "Los Angeles, California", "Los Angeles", VALUE),
     ("string", "it's", 'it"s', ""),
@@ -29,7 +28,6 @@ VALUES = [
     ("integer", 5, "5", TYPE),
     ("integer", 5, 5.0, ""),  # 5 == 5.0
     ("integer", 5, True, TYPE),
-    ("number", 5, 7, ""),
     ("number", 5.5, 7.5, ""),
     ("number", 5.5, 5, ""),  # a declared number is an integer
     ("float", 5.5, 5, ""),
@@ -38,7 +36,6 @@ VALUES = [
     ("boolean", True, "yes", TYPE),
     ("boolean", True, 1, ""),  # 1 == True
     # If the ground truth has another type than declared, its type is enough.
-    ("string", 5, 6, ""),
     ("string", 5, "x", ""),
     ("array", "one", "two", ""),
     # Lists of texts: standardised one by one, order and number count.
@@ -57,16 +54,12 @@ VALUES = [
     ("object", {"on": True}, {"on": "true"}, ""),
     ("object", {"on": True}, {"on": False}, VALUE),
     ("object", {"n": 5}, {"n": 5, "m": 6}, VALUE),
-    ("object", {"n": 5, "m": 6}, {"n": 5}, VALUE),
-    ("object", {"n": 5}, {"m": 5}, VALUE),
     ("object", {"n": 5}, [5], TYPE),
     ("object", {"in": {"city": "Paris"}}, {"in": {"city": "PARIS"}}, ""),
     ("object", {"in": {"city": "Paris"}}, {"in": "Paris"}, VALUE),
-    ("object", {"list": ["time savings", "x"]}, {"list": ["time savings", "x"]}, ""),
     ("object", {"list": ["time savings", "x"]}, {"list": ["Time savings", "x"]}, VALUE),  # lists inside: as written
     ("object", {"list": ["x"]}, {"list": ["x", "y"]}, VALUE),
     # Lists of objects: one by one in order.
-    (OBJECTS, [{"n": 1}, {"n": 2}], [{"n": 1}, {"n": 2}], ""),
     (OBJECTS, [{"n": 1}, {"n": 2}], [{"n": 2}, {"n": 1}], VALUE),
     (OBJECTS, [{"n": 1}], [{"n": 1}, {"n": 1}], VALUE),
     (OBJECTS, [{"n": 1}], [1], VALUE),
@@ -105,7 +98,6 @@ NOW = {"name": "now", "arguments": {}}
 @pytest.mark.parametrize(
     "calls, answer, error",
     [
-        ([PARIS], {"book": {"city": "Paris"}}, ""),
         # The order of parallel calls is free; a tool called twice is numbered in the answer.
         ([ROME, PARIS], {"book_1": {"city": "Paris"}, "book_2": {"city": "Rome"}}, ""),
         ([NOW, PARIS], {"book": {"city": "Paris"}, "now": {}}, ""),
@@ -114,7 +106,6 @@ NOW = {"name": "now", "arguments": {}}
         ([ROME, PARIS], {"book_1": {"city": "Rome"}, "book_2": {"city": "Rome"}}, ""),
         ([PARIS], {"book_1": {"city": "Paris"}, "book_2": {"city": "Rome"}}, WRONG_TOOL),
         ([PARIS, ROME], {"book": {"city": "Paris"}}, WRONG_TOOL),
-        ([], {"book": {"city": "Paris"}}, WRONG_TOOL),
         ([NOW], {"book": {"city": "Paris"}}, WRONG_TOOL),
         # Optional arguments may be left out; arguments that the ground truth lacks may not be given.
         ([PARIS], {"book": {"city": "Paris", "note": "by train"}}, ""),
@@ -126,7 +117,6 @@ NOW = {"name": "now", "arguments": {}}
         ([NOW], {"now": {}}, ""),
         ([{"name": "now", "arguments": {"a": 1}}], {"now": {}}, EXTRA),
         ([{"name": "reset", "arguments": {"a": 1}}], {"reset": {}}, ""),  # nothing declared, nothing expected
-        ([{"name": "unknown", "arguments": {}}], {"book": {"city": "Paris"}}, WRONG_TOOL),
     ],
 )
 def test_calls(calls, answer, error):

