@@ -129,7 +129,7 @@ def _train(commands: argparse._SubParsersAction) -> None:
             check(settings)
             return 0
         code = train(settings)
-        make_own_report(settings.folder.path)
+        make_own_report(settings.folder)
         return code
 
     parser.set_defaults(run=command)
@@ -157,9 +157,9 @@ def _report(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0, help="decides which rollouts are shown (default: %(default)s)")
 
     def command(arguments: argparse.Namespace) -> None:
-        from tooln1.report.command import make_report_command
+        from tooln1.report import report_command
 
-        make_report_command(arguments)
+        report_command(arguments)
 
     parser.set_defaults(run=command)
 

@@ -1,18 +1,19 @@
-"""A run folder: where everything lies in one that `tooln1 train` wrote, and finding the same in any folder of verl's.
+"""A run folder: where everything lies that `tooln1 train` writes, and how to find the same in any folder of verl's.
 
 RUN_DIR/
   config.yaml     the resolved configuration          run.json      what ran, with which versions, when, how it ended
   metrics.jsonl   verl's metrics of all attempts      metrics/      the same, one file for each attempt
   rollouts/  validation/   <step>.jsonl of verl       checkpoints/  verl's global_step_<N>, and best/
-  logs/  report.html  summary.json  eval/*/summary.json  hydra/  tensorboard/  wandb/
+  logs/  report.html  summary.json  hydra/  tensorboard/  wandb/
+  eval/<name>/    output folders of `tooln1 eval`
+  sft/            the run folder of the warm start    merged/       the exported model (both in the quickstart only)
 
-`RunFolder` names these places. `find_run` also reads folders that verl's own entry points wrote: it knows verl's file
-logger (``*.jsonl`` of {"step", "data"}), tensorboard events, the dumps of ``trainer.rollout_data_dir`` and
-``trainer.validation_data_dir`` (``<step>.jsonl``), Hydra's configuration and checkpoints, and decides by content where
+`RunFolder` names these places. `find_run` also reads folders that verl's own entry points wrote: verl's file logger
+(``*.jsonl`` of {"step", "data"}), tensorboard events, the dumps of ``trainer.rollout_data_dir`` and
+``trainer.validation_data_dir`` (``<step>.jsonl``), Hydra's configuration, and checkpoints. It decides by content where
 names do not tell.
 """
 
-import json
 import math
 import os
 import re
@@ -27,9 +28,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tooln1.errors import UserError
-from tooln1.files import describe_damage, read_jsonl
+from tooln1.files import describe_damage, one_line, read_json, read_jsonl
 
 REWARD = "critic/score/mean"  # verl's name for the mean reward of a step's rollouts
+ACCURACY = "validation/accuracy"  # over all validation rows; the trainer of this package logs it
 STEP_SECONDS = "timing_s/step"
 TRACKER = "latest_checkpointed_iteration.txt"
 _STEP_FOLDER = re.compile(r"global_step_(\d+)")
@@ -55,24 +57,28 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.summary = self.path / "summary.json"
         self.hydra = self.path / "hydra"
+        self.merged = self.path / "merged"
+
+    @property
+    def warm_start(self) -> "RunFolder":
+        """The run folder of the SFT run that came before."""
+        return RunFolder(self.path / "sft")
 
     def read_record(self) -> dict[str, Any]:
         """Return run.json, or {} if there is none. Raises UserError if the file is something else."""
         if not self.record.exists():
             return {}
         try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
-        except ValueError:
+            record = read_json(self.record)
+        except UserError:
             record = None
         if not isinstance(record, dict):
             raise UserError(f"{self.record}: not the record of a run; remove it, or choose another run folder")
         return record
 
     def validated_steps(self) -> list[int]:
-        """Return the steps that have a validation dump, in order; an empty dump is of a run that was killed."""
-        return sorted(
-            int(path.stem) for path in self.validation.glob("*.jsonl") if path.stem.isdigit() and path.stat().st_size
-        )
+        """Return the steps that have a validation dump, in order. A killed run can leave an empty dump."""
+        return sorted(step for step, path in _dumps(self.validation).items() if path.stat().st_size)
 
 
 def checkpoint_folder(checkpoints: Path, step: int) -> Path:
@@ -103,19 +109,22 @@ def checkpoint_ranks(folder: Path) -> int | None:
     return ranks.pop() if len(ranks) == 1 else None
 
 
-EXPECTED = (
-    "expected are verl's file logger (*.jsonl with step and data), tensorboard events, or rollout dumps (<step>.jsonl)"
-)
-# Models and checkpoints hold no logs; hidden folders are other programs', except Hydra's.
-_PASSED_OVER = ("global_step_", "__pycache__", "merged", "node_modules")
+def _dumps(folder: Path) -> dict[int, Path]:
+    """Return {step: path} of verl's dumps in a folder, in order."""
+    return dict(sorted((int(path.stem), path) for path in folder.glob("*.jsonl") if path.stem.isdecimal()))
+
+
+EXPECTED = "expected verl's file logger (*.jsonl with step and data), tensorboard events, or rollouts (<step>.jsonl)"
+# Models and checkpoints hold no logs. Hidden folders belong to other programs, except Hydra's.
+_SKIPPED = ("global_step_", "__pycache__", "merged", "node_modules")
 _DEEPEST, _MOST_FOLDERS = 6, 5000
 
 
 @dataclass
 class Run:
-    """Where the parts of one run lie; what is not there is empty or None.
+    """The files of one run; a part that is missing is empty or None.
 
-    ``config`` has its interpolations resolved; ``as_written`` is Hydra's own record, in which they stand.
+    `config` has its interpolations resolved; `as_written` is Hydra's own record, which still has them.
     """
 
     folder: Path
@@ -132,80 +141,77 @@ class Run:
 
     @property
     def is_sft(self) -> bool:
-        """Whether the run is one of verl's SFT trainer, which has no rollouts."""
+        """Whether verl's SFT trainer wrote the run; such a run has no rollouts."""
         return bool(self.config) and "actor_rollout_ref" not in self.config
 
-    def listed(self, key: str) -> list[str]:
-        """The configuration's value under a dotted key that holds one name or a list of them."""
-        value = self.setting(key, [])
-        return list(map(str, value)) if isinstance(value, list) else [str(value)]
+    @property
+    def model(self) -> str:
+        """The model that the run started from: a folder or a name on the hub; empty if unknown."""
+        return str(self.setting("model.path" if self.is_sft else "actor_rollout_ref.model.path", ""))
 
     @property
     def data(self) -> list[Path]:
-        """The files that grow while the run goes on."""
+        """The files that grow during the run."""
         return [*self.metrics, *self.events, *self.rollouts.values(), *self.validation.values()]
 
     def setting(self, key: str, default: Any = None) -> Any:
-        """The configuration's value under a dotted key, or the default where there is none."""
+        """Return the value of a dotted key of the configuration, or the default if there is none."""
         value: Any = self.config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         return default if value is None else value
 
+    def listed(self, key: str) -> list[str]:
+        """Return the value of a dotted key that holds one name or a list of names."""
+        value = self.setting(key, [])
+        return list(map(str, value)) if isinstance(value, list) else [str(value)]
+
 
 def find_run(path: Path) -> Run:
-    """Look through a run folder, or take one metrics file.
+    """Find the files of a run in a folder, or take one metrics file.
 
     Raises:
-        UserError: there is no such folder, or nothing of a verl run in it.
+        UserError: there is no such folder, or the folder holds nothing of a verl run.
     """
-    path = path.resolve()  # the configuration may name the same folders from the root on
+    path = path.resolve()  # the configuration may name the same folders by absolute paths
     if path.is_file():
         if not _is_metrics(path):
             raise UserError(f"{path}: not a metrics file of verl; {EXPECTED}")
         return Run(path.parent, metrics=[path])
     if not path.is_dir():
-        raise UserError(f"{path}: no such folder; give a run's folder")
-    files, dumps = Run(path), defaultdict(dict)
-    configs: list[Path] = []
-    for found in _walk(path, files.notes):
-        _sort_in(found, files, dumps, configs)
-    _read_config(files, configs)
-    _choose_dumps(files, dumps)
-    _choose_metrics(files)
-    if not files.data:
+        raise UserError(f"{path}: no such folder; give the folder of a run")
+    run, configs, dumps = Run(path), [], set()
+    for found in _walk(run):
+        if found.suffix == ".jsonl" and found.stem.isdecimal():
+            dumps.add(found.parent)
+        elif found.suffix == ".jsonl" and _is_metrics(found):
+            run.metrics.append(found)
+        elif ".tfevents." in found.name:
+            run.events.append(found)
+        elif found.name == "config.yaml" and (found.parent == path or found.parent.name == ".hydra"):
+            configs.append(found)
+        elif found.name == "summary.json" and found.parent.parent.name == "eval":
+            run.evaluations.append(found)
+        elif found.name == TRACKER and run.checkpoints is None:
+            run.checkpoints = found.parent
+    _read_config(run, configs)
+    _choose_dumps(run, dumps)
+    _choose_metrics(run)
+    if not run.data:
         raise UserError(f"{path}: nothing of a verl run in it; {EXPECTED}")
-    return files
+    return run
 
 
-def _walk(top: Path, notes: list[str]) -> Iterator[Path]:
-    """The files of a folder and of those below it, in the order of their names."""
-    for visited, (folder, below, names) in enumerate(os.walk(top), 1):
+def _walk(run: Run) -> Iterator[Path]:
+    """Yield the files of the run's folder and of the folders below it, in the order of their names."""
+    for visited, (folder, below, names) in enumerate(os.walk(run.folder), 1):
         if visited > _MOST_FOLDERS:
-            notes.append(f"{top}: more than {_MOST_FOLDERS:,} folders; only these were looked through")
+            run.notes.append(f"{run.folder}: only the first {_MOST_FOLDERS:,} folders in it were searched")
             return
-        deep = len(Path(folder).relative_to(top).parts) >= _DEEPEST
-        below[:] = [] if deep else sorted(name for name in below if _is_worth(name))
+        is_deepest = len(Path(folder).relative_to(run.folder).parts) >= _DEEPEST
+        kept = (name for name in below if name == ".hydra" or not name.startswith((".", *_SKIPPED)))
+        below[:] = [] if is_deepest else sorted(kept)
         yield from (Path(folder) / name for name in sorted(names))
-
-
-def _is_worth(name: str) -> bool:
-    return name == ".hydra" or not name.startswith((".", *_PASSED_OVER))
-
-
-def _sort_in(found: Path, files: Run, dumps: dict[Path, dict[int, Path]], configs: list[Path]) -> None:
-    if found.suffix == ".jsonl" and found.stem.isdecimal():
-        dumps[found.parent][int(found.stem)] = found
-    elif found.suffix == ".jsonl" and _is_metrics(found):
-        files.metrics.append(found)
-    elif ".tfevents." in found.name:
-        files.events.append(found)
-    elif found.name == "config.yaml" and (found.parent == files.folder or found.parent.name == ".hydra"):
-        configs.append(found)
-    elif found.name == "summary.json" and found.parent.parent.name == "eval":
-        files.evaluations.append(found)
-    elif found.name == TRACKER:
-        files.checkpoints = found.parent
 
 
 def _is_metrics(path: Path) -> bool:
@@ -216,20 +222,23 @@ def _is_metrics(path: Path) -> bool:
     return first is not None and isinstance(first.value.get("data"), dict) and isinstance(first.value.get("step"), int)
 
 
-def _read_config(files: Run, configs: list[Path]) -> None:
-    """The configuration of the folder, else the newest; one of verl's SFT trainer, as of a warm start, comes last."""
-    loaded = {path: _load_config(path, files.notes) for path in configs}
+def _read_config(run: Run, paths: list[Path]) -> None:
+    """Take the folder's own configuration, else the newest; a configuration of the SFT trainer comes last."""
+    loaded = {path: _load_config(path, run.notes) for path in paths}
     usable = [path for path, config in loaded.items() if OmegaConf.is_dict(config) and "trainer" in config]
     usable.sort(
-        key=lambda path: ("actor_rollout_ref" in loaded[path], path.parent == files.folder, path.stat().st_mtime),
+        key=lambda path: ("actor_rollout_ref" in loaded[path], path.parent == run.folder, path.stat().st_mtime),
         reverse=True,
     )
     if not usable:
         return
-    files.config = _resolved(loaded[usable[0]])
+    try:
+        run.config = OmegaConf.to_container(loaded[usable[0]], resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException:  # an unknown resolver: the unresolved text still says something
+        run.config = OmegaConf.to_container(loaded[usable[0]], resolve=False)
     for path in usable:
-        if path.parent.name == ".hydra" and ("actor_rollout_ref" in loaded[path]) != files.is_sft:
-            files.hydra, files.as_written = path.parent, OmegaConf.to_container(loaded[path], resolve=False)
+        if path.parent.name == ".hydra" and ("actor_rollout_ref" in loaded[path]) != run.is_sft:
+            run.hydra, run.as_written = path.parent, OmegaConf.to_container(loaded[path], resolve=False)
             return
 
 
@@ -237,68 +246,53 @@ def _load_config(path: Path, notes: list[str]) -> Any:
     try:
         return OmegaConf.load(path)
     except (OSError, ValueError, RecursionError, YAMLError) as error:
-        notes.append(f"{path}: cannot be read as a configuration ({' '.join(str(error).split())[:200]})")
+        notes.append(f"{path}: cannot be read as a configuration ({one_line(error)})")
         return None
 
 
-def _resolved(config: Any) -> dict[str, Any]:
-    try:
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-    except OmegaConfBaseException:  # a resolver that is not registered here: the text itself is still telling
-        return OmegaConf.to_container(config, resolve=False)
-
-
-def _choose_dumps(files: Run, dumps: dict[Path, dict[int, Path]]) -> None:
-    """Which folder of dumps holds the rollouts and which the validation; the configuration decides, else the name."""
+def _choose_dumps(run: Run, folders: set[Path]) -> None:
+    """Decide which folder of dumps holds rollouts and which holds validation: by the configuration, else by name."""
+    named = {
+        "rollouts": Path(str(run.setting("trainer.rollout_data_dir", ""))),
+        "validation": Path(str(run.setting("trainer.validation_data_dir", ""))),
+    }
     found: dict[str, list[Path]] = {"rollouts": [], "validation": []}
-    named = {kind: Path(str(files.setting(f"trainer.{key}_data_dir", ""))) for kind, key in _DUMP_KEYS.items()}
-    for folder in dumps:
-        by_config = [kind for kind, path in named.items() if path.name == folder.name]
-        found[by_config[0] if len(by_config) == 1 else _kind_of(folder)].append(folder)
-    for kind, folders in found.items():
-        folders.sort(key=lambda one: (one.name == named[kind].name, len(dumps[one])), reverse=True)
-        if folders:
-            setattr(files, kind, dict(sorted(dumps[folders[0]].items())))
-        elif named[kind].name:
-            # They may lie elsewhere than the rest of the run. Its own come first: a copied run names the original's.
-            steps = {int(one.stem): one for one in named[kind].glob("*.jsonl") if one.stem.isdecimal()}
-            setattr(files, kind, dict(sorted(steps.items())))
-        for other in folders[1:]:
-            files.notes.append(f"{other}: a further folder of {kind} dumps, left out")
+    for folder in sorted(folders):
+        kinds = [kind for kind, path in named.items() if path.name == folder.name]
+        if len(kinds) != 1:
+            kinds = ["validation" if re.search("val|test", folder.name.lower()) else "rollouts"]
+        found[kinds[0]].append(folder)
+    for kind, candidates in found.items():
+        candidates.sort(key=lambda one: (one.name == named[kind].name, len(_dumps(one))), reverse=True)
+        # The folder's own dumps come first: the configuration of a copied run names the dumps of the original.
+        if not candidates and named[kind].name:
+            candidates = [named[kind]]
+        setattr(run, kind, _dumps(candidates[0]) if candidates else {})
+        run.notes += [f"{other}: another folder of {kind} dumps, left out" for other in candidates[1:]]
 
 
-_DUMP_KEYS = {"rollouts": "rollout", "validation": "validation"}
-
-
-def _kind_of(folder: Path) -> str:
-    return "validation" if "val" in folder.name.lower() or "test" in folder.name.lower() else "rollouts"
-
-
-def _choose_metrics(files: Run) -> None:
-    """The metrics files of one experiment: those of one folder belong together only as attempts or warm start."""
-    experiment = files.setting("trainer.experiment_name")
-    others = [path for path in files.metrics if not _belongs(path, files)]
+def _choose_metrics(run: Run) -> None:
+    """Keep the metrics of one experiment; several files are one experiment only as attempts and warm start."""
+    folder = RunFolder(run.folder)
+    own = [(one.metrics, one.attempts) for one in (folder, folder.warm_start)]
+    others = [path for path in run.metrics if not any(path == file or path.parent == below for file, below in own)]
     if len(others) <= 1:
         return
     newest = max(others, key=lambda path: path.stat().st_mtime)
-    chosen = next((path for path in others if path.stem == experiment), newest)
+    chosen = next((path for path in others if path.stem == run.setting("trainer.experiment_name")), newest)
     for path in others:
         if path != chosen:
-            files.metrics.remove(path)
-            files.notes.append(f"{path}: metrics of another experiment, left out; give its path to see it")
-
-
-def _belongs(path: Path, files: Run) -> bool:
-    return path.parent == files.folder / "metrics" or path == files.folder / "metrics.jsonl"
+            run.metrics.remove(path)
+            run.notes.append(f"{path}: metrics of another experiment, left out; give its path to see them")
 
 
 def read_scalars(run: Run) -> Scalars:
-    """{metric: {step: value}} with steps in order. What is missing or damaged is added to the run's notes.
+    """Return {metric: {step: value}} with steps in order; missing or damaged parts are added to the run's notes.
 
-    verl's file logger starts its file anew with every process, so tensorboard's events fill what it lost; of a step
-    that was trained twice, the later value counts.
+    Each process of verl starts the file logger's file over, so tensorboard's events fill what the file lost. If a step
+    ran twice, the later value counts.
     """
-    scalars: Scalars = {}
+    scalars: Scalars = defaultdict(dict)
     for path in run.events:
         _read_events(path, scalars, run.notes)
     for path in run.metrics:
@@ -307,14 +301,10 @@ def read_scalars(run: Run) -> Scalars:
             step, data = line.value.get("step"), line.value.get("data")
             if isinstance(step, int) and isinstance(data, dict):
                 for name, value in data.items():
-                    _keep(scalars, str(name), step, value)
+                    if isinstance(value, int | float) and math.isfinite(value):
+                        scalars[str(name)][step] = float(value)
         run.notes += describe_damage(path, damage)
     return {name: dict(sorted(steps.items())) for name, steps in sorted(scalars.items())}
-
-
-def _keep(scalars: Scalars, name: str, step: int, value: object) -> None:
-    if isinstance(value, int | float) and math.isfinite(value):
-        scalars.setdefault(name, {})[step] = float(value)
 
 
 def _read_events(path: Path, scalars: Scalars, notes: list[str]) -> None:
@@ -326,8 +316,7 @@ def _read_events(path: Path, scalars: Scalars, notes: list[str]) -> None:
     events = EventAccumulator(str(path), size_guidance={"scalars": 0})
     try:
         events.Reload()
-    except Exception as error:  # tensorboard raises what its record reader and protobuf raise
-        notes.append(f"{path.name}: tensorboard cannot read it to its end ({' '.join(str(error).split())[:200]})")
+    except Exception as error:  # the errors of tensorboard's record reader and of protobuf have no common class
+        notes.append(f"{path.name}: tensorboard cannot read it to its end ({one_line(error)})")
     for name in events.Tags()["scalars"]:
-        for event in events.Scalars(name):
-            _keep(scalars, name, event.step, event.value)
+        scalars[name] |= {one.step: float(one.value) for one in events.Scalars(name) if math.isfinite(one.value)}

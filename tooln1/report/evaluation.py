@@ -1,9 +1,10 @@
-"""The results of `tooln1 eval` that lie in a run folder, as tables beside the figures that they quote."""
+"""The results of `tooln1 eval` in a run folder, as tables beside the paper's figures."""
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from tooln1.errors import UserError
+from tooln1.files import one_line, read_json
 from tooln1.run_folder import Run
 
 
@@ -11,7 +12,7 @@ from tooln1.run_folder import Run
 class Table:
     """A table of one benchmark: its categories, or this run beside the published figures.
 
-    `own` is the row that sums the run up; `errors` counts the kinds of error.
+    `own` is the row that sums the run up; `errors` counts the kinds of mistakes.
     """
 
     benchmark: str
@@ -32,14 +33,13 @@ class Evaluation:
 
 
 def read_evaluations(files: Run) -> list[Evaluation]:
-    """Every ``eval/*/summary.json`` of the run; one that cannot be read becomes a note."""
+    """Read every ``eval/*/summary.json`` of the run; an unreadable one becomes a note."""
     found = []
     for path in files.evaluations:
         try:
-            summary = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-            found.append(_read(path.parent.name, summary))
-        except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-            files.notes.append(f"eval/{path.parent.name}/summary.json: cannot be read ({str(error)[:120]})")
+            found.append(_read(path.parent.name, read_json(path)))
+        except (UserError, ValueError, TypeError, AttributeError, KeyError) as error:
+            files.notes.append(f"eval/{path.parent.name}/summary.json: cannot be read ({one_line(error, 120)})")
     return found
 
 
@@ -47,14 +47,15 @@ def _read(name: str, summary: dict[str, Any]) -> Evaluation:
     evaluation = Evaluation(name, str(summary.get("model", "")), str(summary.get("created", "")))
     for benchmark, result in (summary.get("benchmarks") or {}).items():
         evaluation.tables.append(_categories(benchmark, result))
-        published = [one for one in summary.get("published") or [] if one["benchmark"] == benchmark]
-        if published:
-            evaluation.tables.append(_comparison(benchmark, result, published))
+        # Summaries of earlier versions call the paper's figures "reference".
+        published = summary.get("published") or summary.get("reference") or []
+        if of_benchmark := [one for one in published if one["benchmark"] == benchmark]:
+            evaluation.tables.append(_comparison(benchmark, result, of_benchmark))
     return evaluation
 
 
 def _categories(benchmark: str, result: dict[str, Any]) -> Table:
-    """A row for each category: the share that was right, its interval, and how many that are."""
+    """Make a row for each category: its accuracy, the interval, and the counts."""
     rows = []
     for category, one in result["categories"].items():
         low, high = one.get("interval") or (None, None)
@@ -68,17 +69,17 @@ def _categories(benchmark: str, result: dict[str, Any]) -> Table:
 
 
 def _comparison(benchmark: str, result: dict[str, Any], published: list[dict[str, Any]]) -> Table:
-    """This run above the models of the paper, by the averages that both have."""
+    """Put this run above the models of the paper, by the averages that both have."""
     own = {**(result.get("groups") or {}), "accuracy": result.get("accuracy")}
     theirs: dict[str, dict[str, Any]] = {}
     for one in published:
         theirs.setdefault(one["model"], {})[one["group"]] = one["accuracy"]
-    named = [name for name in own if name == "accuracy" or any(name in figures for figures in theirs.values())]
-    rows = [["this run", *(percent(own[name]) for name in named)]]
-    rows += [[model, *(percent(figures.get(name)) for name in named)] for model, figures in theirs.items()]
-    return Table(f"{benchmark}, beside the paper's figures", ["model", *named], rows, 0)
+    names = [name for name in own if name == "accuracy" or any(name in figures for figures in theirs.values())]
+    rows = [["this run", *(percent(own[name]) for name in names)]]
+    rows += [[model, *(percent(figures.get(name)) for name in names)] for model, figures in theirs.items()]
+    return Table(f"{benchmark}, beside the paper's figures", ["model", *names], rows, 0)
 
 
-def percent(share: Any) -> str:
-    """A share from 0 to 1 as per cent; a dash for what is not a number."""
-    return f"{100 * share:.1f} %" if isinstance(share, int | float) else "–"
+def percent(fraction: Any) -> str:
+    """Write a fraction as a percentage, and anything but a number as a dash."""
+    return f"{100 * fraction:.1f} %" if isinstance(fraction, int | float) else "–"

@@ -1,14 +1,17 @@
-// The page's behaviour: charts in the reader's colours, switches for runs, and the rollout browser.
-// Whatever a model wrote reaches the page as text nodes only.
+// The page's behaviour: charts in light or dark colours, switches for runs, and the rollout browser.
+// A model's text reaches the page as text nodes only.
 "use strict";
 
 const byId = (id) => document.getElementById(id);
-const FIGURES = JSON.parse(byId("figures").textContent);
+const CHARTS = JSON.parse(byId("charts").textContent);
 const PLOT_OPTIONS = {
   responsive: true, displaylogo: false, displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,
    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
 };
 const PAGE_SIZE = 20;
+// With at most so many points, a line has markers. With more names, hovering replaces the legend.
+const FEW_POINTS = 12, MOST_NAMES = 12;
+const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 
 // ---- pieces: compressed JSON, unpacked once
 
@@ -41,11 +44,45 @@ function theme() {
   };
 }
 
+// A chart of charts.py as data and layout of plotly; every trace's meta is the number of its run.
+function makeFigure(chart) {
+  const axis = { zeroline: false, automargin: true };
+  const vertical = { ...axis, rangemode: chart.stacked || chart.percent ? "tozero" : "normal" };
+  if (chart.unit) vertical.title = { text: chart.unit, standoff: 6 };
+  if (chart.percent) vertical.tickformat = ".0%";
+  if (chart.percent && chart.stacked) vertical.range = [0, 1];
+  const layout = {
+    margin: { l: 12, r: 12, t: 8, b: 12 }, hovermode: "x unified", showlegend: chart.names > 1 && chart.names <= MOST_NAMES,
+    legend: { orientation: "h", x: 0, y: 1.03, yanchor: "bottom", traceorder: "normal", font: { size: 11.5 } },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    xaxis: { ...axis, title: { text: "step", standoff: 4 } }, yaxis: vertical,
+  };
+  return { data: chart.lines.map((line) => makeTrace(chart, line)), layout };
+}
+
+function makeTrace(chart, line) {
+  const looks = {
+    low: { line: { width: 0 }, showlegend: false },
+    high: { line: { width: 0 }, showlegend: false, fill: "tonexty", fillcolor: line.colour + "26" },
+    line: { line: { color: line.colour, width: 2, dash: DASHES[line.style % DASHES.length] } },
+    layer: { line: { color: line.colour, width: 0.5 }, stackgroup: "layers", fillcolor: line.colour + "cc" },
+  };
+  return {
+    x: line.steps, y: line.values, meta: line.run, showlegend: line.named,
+    name: escapeMarkup(line.name),  // plotly takes some tags in names for mark-up
+    mode: line.role === "line" && line.steps.length <= FEW_POINTS ? "lines+markers" : "lines",
+    marker: { color: line.colour, size: 6 },
+    hovertemplate: chart.percent ? "%{y:.1%}" : chart.stacked ? "%{y:.2f}" : "%{y:.4g}",
+    ...looks[line.role],
+  };
+}
+
 function draw(element) {
   if (drawn.has(element) || element.hidden) return;
   drawn.add(element);
-  const figure = FIGURES[element.dataset.figure];
-  for (const trace of figure.data) if (!figure.stacked) trace.visible = !hiddenRuns.has(trace.meta);
+  const chart = CHARTS[element.dataset.chart];
+  const figure = makeFigure(chart);
+  for (const trace of figure.data) if (!chart.stacked) trace.visible = !hiddenRuns.has(trace.meta);
   Plotly.newPlot(element, figure.data, figure.layout, PLOT_OPTIONS);
   // With a view box, paper scales the drawing to its own width.
   element.on("plotly_afterplot", () => {
@@ -73,7 +110,7 @@ function showComposition(run) {
   }
 }
 
-// The page's policy knows this very text by its hash.
+// The page's policy allows this text by its hash.
 async function loadPlotly() {
   const script = document.createElement("script");
   script.textContent = await readText("plotly");
@@ -86,9 +123,9 @@ async function startCharts() {
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries) if (entry.isIntersecting) draw(entry.target);
   }, { rootMargin: "600px" });
-  const plots = [...document.querySelectorAll("[data-figure]")];
+  const plots = [...document.querySelectorAll("[data-chart]")];
   for (const plot of plots) seen.observe(plot);
-  // The others one by one while nothing else is to be done, before anybody scrolls there.
+  // The other charts are drawn one by one while the browser is idle, before anybody scrolls there.
   const drawNext = () => {
     const plot = plots.shift();
     if (!plot.closest("[hidden]")) draw(plot);
@@ -102,7 +139,7 @@ async function startCharts() {
   byId("composition-run")?.addEventListener("change", (event) => showComposition(event.target.value));
   const recolour = () => drawn.forEach((element) => Plotly.relayout(element, theme()));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
-  addEventListener("beforeprint", () => document.querySelectorAll("figure:not([hidden]) [data-figure]").forEach(draw));
+  addEventListener("beforeprint", () => document.querySelectorAll("figure:not([hidden]) [data-chart]").forEach(draw));
 }
 
 async function startExplorer() {
@@ -117,20 +154,13 @@ async function startExplorer() {
     const plot = byId("metric-plot");
     plot.hidden = !select.value;
     if (plot.hidden) return;
-    const traces = runs.flatMap((run, number) => {
-      const [x, y] = run[select.value] ?? [[], []];
-      const look = { color: colours[number] || "#3b82f6", width: 2 };
-      return [{ x, y, meta: number, mode: x.length > 12 ? "lines" : "lines+markers", name: escapeMarkup(labels[number] ?? select.value), line: look }];
+    const lines = runs.flatMap((run, number) => {
+      const [steps, values] = run[select.value] ?? [[], []];
+      const colour = colours[number] ?? "#3b82f6";
+      return [{ run: number, name: labels[number] ?? select.value, steps, values, role: "line", style: 0, named: true, colour }];
     });
-    FIGURES.metric = {
-      data: traces,
-      layout: {
-        margin: { l: 60, r: 12, t: 8, b: 36 }, hovermode: "x unified", showlegend: runs.length > 1,
-        legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-        xaxis: { title: { text: "step" }, zeroline: false }, yaxis: { zeroline: false },
-      },
-    };
-    plot.dataset.figure = "metric";
+    CHARTS.metric = { unit: "", percent: false, stacked: false, names: lines.length, lines };
+    plot.dataset.chart = "metric";
     drawn.delete(plot);
     draw(plot);
   });
@@ -138,7 +168,7 @@ async function startExplorer() {
 
 const escapeMarkup = (text) => visible(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
-// ---- text as it is: what cannot be seen, or would turn the line around, is shown as its number
+// ---- text as it is: characters that are invisible, or that reverse the line, are shown by their number
 
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u{fffd}]/u;
 const number = (character) => "U+" + character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
@@ -167,7 +197,7 @@ function make(tag, className = "", text = null) {
 
 // ---- the rollout browser
 
-const COLUMNS = ["run", "kind", "step", "group", "position", "score", "outcome", "reason", "source", "signal", "asked"];
+const COLUMNS = ["run", "kind", "step", "group", "position", "score", "outcome", "reason", "source", "signal", "request"];
 const FILTERS = ["run", "kind", "step", "source", "score", "outcome", "reason", "signal"];
 const KIND_NAMES = { rollouts: "training", validation: "validation" };
 const state = { rows: [], found: [], page: 0, current: null };
@@ -176,10 +206,8 @@ const decimal = (value, digits = 3) => (value === null ? "–" : String(Number(v
 const signed = (value) => (value === null ? "–" : (value > 0 ? "+" : "") + value.toFixed(2));
 
 async function startRollouts() {
-  const { words, rows } = await unpack("index");
-  const worded = new Set(["kind", "outcome", "reason", "source", "signal"]);
-  state.rows = rows.map((row) =>
-    Object.fromEntries(COLUMNS.map((name, place) => [name, worded.has(name) ? words[row[place]] : row[place]])));
+  const rows = await unpack("index");
+  state.rows = rows.map((row) => Object.fromEntries(COLUMNS.map((name, place) => [name, row[place]])));
   fillFilters();
   const form = byId("filters");
   form.addEventListener("input", () => { state.page = 0; filter(); remember(); });
@@ -189,7 +217,7 @@ async function startRollouts() {
   byId("next").addEventListener("click", () => turn(1));
   recall();
   filter();
-  // The hardest thing first: a failure in a group that others got right.
+  // First a failure in a group in which other rollouts are right.
   const wanted = state.found.find((row) => key(row) === recalled) ??
     state.found.find((row) => row.signal === "mixed" && row.outcome !== "right") ?? state.found[0];
   if (wanted) await show(wanted);
@@ -217,7 +245,7 @@ function filter() {
   const wanted = FILTERS.filter((name) => form.elements[name]?.value).map((name) => [name, form.elements[name].value]);
   const text = form.elements.text.value.toLowerCase();
   state.found = state.rows.filter((row) =>
-    wanted.every(([name, value]) => String(row[name]) === value) && (!text || row.asked.toLowerCase().includes(text)));
+    wanted.every(([name, value]) => String(row[name]) === value) && (!text || row.request.toLowerCase().includes(text)));
   showList();
 }
 
@@ -247,7 +275,7 @@ function listItem(row) {
   item.append(
     write(make("span", "what"), `${runName(row)}${kind}step ${row.step} · ${row.source}`),
     make("span", "tag " + slug(row.outcome), row.outcome === "right" ? "right" : row.reason),
-    write(make("span", "asked"), row.asked || "(empty prompt)"));
+    write(make("span", "request"), row.request || "(empty prompt)"));
   const open = () => show(row, true);
   item.addEventListener("click", open);
   item.addEventListener("keydown", (event) => { if (event.key === "Enter") open(); });
@@ -281,11 +309,11 @@ function rolloutParts(row, group) {
   const one = group.rollouts[row.position];
   const parts = [meta(row, one), write(make("p", "why tag " + slug(one.outcome)), one.detail ? `${one.reason}: ${one.detail}` : one.reason)];
   if (group.size > 1) parts.push(...groupButtons(row, group));
-  const calls = one.reply.indexOf("<tool_call>");
-  const reasoning = (calls < 0 ? one.reply : one.reply.slice(0, calls)).trim();
+  const calls = one.response.indexOf("<tool_call>");
+  const reasoning = (calls < 0 ? one.response : one.response.slice(0, calls)).trim();
   parts.push(make("h3", "", "Reasoning"), reasoning ? write(make("pre", "long"), reasoning) : make("p", "empty", "none"));
   parts.push(make("h3", "", "Calls"), ...callPairs(one, group));
-  parts.push(folded("Reply as written", marked(one), one.outcome !== "right" && !one.pairs));
+  parts.push(folded("Response as written", marked(one), one.outcome !== "right" && !one.pairs));
   parts.push(folded("Prompt", write(make("pre", "long"), group.prompt), true));
   return parts;
 }
@@ -320,7 +348,7 @@ function groupButtons(row, group) {
 function callPairs(one, group) {
   if (!one.pairs) {
     const pair = make("div", "pair");
-    pair.append(side("The calls cannot be read", "see the reply below", null), side("Expected", group.reference, null));
+    pair.append(side("The calls cannot be read", "see the response below", null), side("Expected", group.ground_truth, null));
     return [pair];
   }
   if (!one.pairs.length) return [make("p", "empty", "none, and none was expected")];
@@ -346,10 +374,10 @@ function side(title, text, line) {
 
 function marked(one) {
   const code = make("pre", "long");
-  if (one.fault === null) return write(code, one.reply);
-  // Positions count characters as Python does, so a pair of surrogates is one.
-  const characters = [...one.reply];
-  const place = Math.min(one.fault, characters.length);
+  if (one.mistake === null) return write(code, one.response);
+  // Positions count characters as in Python, where a pair of surrogates is one character.
+  const characters = [...one.response];
+  const place = Math.min(one.mistake, characters.length);
   write(code, characters.slice(0, place).join(""));
   code.append(place < characters.length ? write(make("mark"), characters[place]) : make("mark", "", "⟨end⟩"));
   return write(code, characters.slice(place + 1).join(""));
@@ -362,7 +390,7 @@ function folded(title, content, open) {
   return box;
 }
 
-// ---- the address keeps what is shown, so that a page that is loaded again, or sent, shows the same
+// ---- the address keeps what is shown, so that a reloaded or shared page shows the same
 
 let recalled = null;
 
