@@ -1,4 +1,4 @@
-"""The page without a browser: the same bytes, its policy, its size, and texts that would be markup."""
+"""The page without a browser: the same bytes, its policy, its size, its charts, and names that would be markup."""
 
 import base64
 import gzip
@@ -9,9 +9,9 @@ import shutil
 
 import pytest
 
-from tooln1.report import charts, make_report, payload
-from tooln1.report.build import ReportSettings, load_runs
-from tooln1.report.page import render, sampling_rule
+from tooln1.report import charts, make_report
+from tooln1.report.page import last_request, pack, render, sampling_rule
+from tooln1.report.run_data import ReportSettings, load_runs
 
 
 @pytest.fixture(scope="module")
@@ -40,21 +40,18 @@ def test_the_policy_names_the_hashes_of_the_only_scripts(page):
 
 
 def test_every_rollout_is_in_the_index_and_in_its_piece(page):
-    index = unpack(page, "index")
-    assert len(index["rows"]) == 12 * 6 * 4 + 4 * 10
-    columns = ("run", "kind", "step", "group", "position", "score", "outcome")
-    for row in index["rows"][::17]:
-        one = dict(zip(columns, row, strict=False))
-        group = unpack(page, f"{one['run']}-{index['words'][one['kind']]}-{one['step']}")[one["group"]]
-        rollout = group["rollouts"][one["position"]]
-        assert (rollout["score"], rollout["outcome"]) == (one["score"], index["words"][one["outcome"]])
+    rows = unpack(page, "index")
+    assert len(rows) == 12 * 6 * 4 + 4 * 10
+    for run, kind, step, group, position, score, outcome, *_ in rows[::17]:
+        rollout = unpack(page, f"{run}-{kind}-{step}")[group]["rollouts"][position]
+        assert (rollout["score"], rollout["outcome"]) == (score, outcome)
 
 
 def test_a_page_over_its_budget_gives_up_groups(run_folder, load):
     run = load(run_folder)
-    whole = payload.pack([run])
+    whole = pack([run])
     size = sum(map(len, whole.pieces.values()))
-    part = payload.pack([run], budget=size // 2)
+    part = pack([run], budget=size // 2)
     assert sum(map(len, part.pieces.values())) <= size // 2
     assert 0 < part.shown < whole.shown == whole.read == part.read
     assert f"{part.shown:,} of {whole.shown:,} rollouts" in sampling_rule(part, ReportSettings())
@@ -63,27 +60,21 @@ def test_a_page_over_its_budget_gives_up_groups(run_folder, load):
 def test_the_limit_of_rollouts_is_kept_over_all_runs(run_folder, tmp_path):
     second = shutil.copytree(run_folder, tmp_path / "second")
     runs = load_runs([run_folder, second], ReportSettings(rollouts=100))
-    assert 50 <= payload.pack(runs).shown <= 100
+    assert 50 <= pack(runs).shown <= 100
 
 
-def test_many_dumps_are_shown_in_part(run_folder, load):
-    """Fewer rollouts than one group a step: then fewer steps."""
-    shown = [step for step, scan in load(run_folder, rollouts=20).rollouts.items() if scan.shown]
+def test_with_fewer_rollouts_than_steps_some_steps_show_none(run_folder, load):
+    shown = [step for step, dump in load(run_folder, rollouts=20).rollouts.items() if dump.shown]
     assert 0 < len(shown) < 12
 
 
 def test_names_that_are_markup_stay_text(run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "<img src=x onerror=alert(1)>\u202e")
-    runs = load_runs([folder, run_folder], ReportSettings())
-    text = render(runs, ReportSettings())
+    text = render(load_runs([folder, run_folder], ReportSettings()), ReportSettings())
     assert "<img" not in text and "\u202e" not in text
 
 
-def test_a_page_that_is_refreshed_says_so(run_folder, load):
-    assert '<meta http-equiv="refresh" content="7">' in render([load(run_folder)], ReportSettings(), refresh=7)
-
-
-def test_long_curves_are_thinned_to_their_ends(load, run_folder):
+def test_long_curves_are_thinned_but_keep_their_ends(load, run_folder):
     run = load(run_folder)
     run.scalars["actor/grad_norm"] = {step: 1.0 for step in range(1, 12_346)}
     (chart,) = [chart for chart in charts.make_charts([run]) if chart.key == "grad_norm"]
@@ -91,29 +82,29 @@ def test_long_curves_are_thinned_to_their_ends(load, run_folder):
     assert len(steps) <= charts.MOST_POINTS + 1 and (steps[0], steps[-1]) == (1, 12_345)
 
 
-def test_layers_of_shares_add_up_to_one(load, run_folder):
+def test_layers_add_up_to_one_or_to_the_seconds_of_the_step(load, run_folder):
     for chart in charts.make_run_charts([load(run_folder)]):
-        if chart.share:
-            for values in zip(*(line.values for line in chart.lines), strict=True):
-                assert sum(values) == pytest.approx(1.0), chart.key
+        for values in zip(*(line.values for line in chart.lines), strict=True):
+            assert sum(values) == pytest.approx(1.0 if chart.percent else 6.5), chart.key
 
 
-def test_phases_and_the_rest_add_up_to_the_step(load, run_folder):
+def test_colours_tell_runs_apart_and_in_a_single_run_sources(load, run_folder):
     run = load(run_folder)
-    (chart,) = [chart for chart in charts.make_run_charts([run]) if chart.key == "phases_0"]
-    for values in zip(*(line.values for line in chart.lines), strict=True):
-        assert sum(values) == pytest.approx(6.5)
+    alone, both = (charts.make_charts(runs)[1] for runs in ([run], [run, run]))
+    assert [line.name for line in alone.lines] == ["all", "toolace_single_turn", "xlam"]
+    assert len(set(map(alone.colour, alone.lines))) == 3
+    assert len(set(map(both.colour, both.lines))) == 2
 
 
 @pytest.mark.parametrize(
     "prompt, expected",
     [
         ("system\ntools\nuser\nbook a room\nassistant\n", "book a room"),
-        ("system\nx\nuser\nfirst\nassistant\nreply\nuser\nsecond\nassistant\n", "second"),
+        ("system\nx\nuser\nfirst\nassistant\nanswer\nuser\nsecond\nassistant\n", "second"),
         ("<|user|>no such template", "<|user|>no such template"),
         ("", ""),
         ("user\n" + "a" * 200, "a" * 90),
     ],
 )
 def test_the_request_is_the_prompts_last_turn(prompt, expected):
-    assert payload.asked(prompt).removesuffix("…") == expected
+    assert last_request(prompt).removesuffix("…") == expected

@@ -1,6 +1,7 @@
 """The page in headless Chromium: what a reader sees, clicks and prints, and what a model's text cannot do to it.
 
 Each page is opened once; a test fails for anything that the page says on the console, any dialog and any request.
+The file's name keeps it out of the fast tier, because a browser takes half a minute.
 """
 
 import json
@@ -8,11 +9,36 @@ import re
 import shutil
 
 import pytest
-from verl_run import rollout, write_lines
+from verl_run import rollout, write_lines, write_run
 
 from tooln1.report import make_report
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECTIONS = ("summary", "curves", "composition", "rollouts", "evaluation", "settings", "missing")
+
+
+@pytest.fixture(scope="module")
+def open_page():
+    """Opens a page and waits until it is ready. Messages on the console and requests are kept in ``complaints``."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on PATH")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+        def open_it(path):
+            page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+            page.complaints = complaints = []
+            page.on("console", lambda message: complaints.append(f"console: {message.text}"))
+            page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+            page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+            page.on("request", lambda request: complaints.append(request.url) if request.url[:5] != "file:" else None)
+            page.goto(path.resolve().as_uri())
+            page.wait_for_selector("html[data-ready]", timeout=60_000)
+            return page
+
+        yield open_it
+        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +48,6 @@ def first_page(run_folder, tmp_path_factory, open_page):
 
 @pytest.fixture(scope="module")
 def second_page(run_folder, tmp_path_factory, open_page):
-    from verl_run import write_run
-
     folder = tmp_path_factory.mktemp("three")
     others = [write_run(folder / f"seed{seed}", seed, steps=6) for seed in (1, 2)]
     return open_page(make_report([run_folder, *others], folder / "three.html"))
@@ -56,7 +80,7 @@ def scroll_through(page):
     for place in range(0, height, 700):
         page.evaluate(f"scrollTo(0, {place})")
         page.wait_for_timeout(30)
-    plots = page.locator("figure:not([hidden]) [data-figure]")
+    plots = page.locator("figure:not([hidden]) [data-chart]")
     for index in range(plots.count()):
         plots.nth(index).locator("svg.main-svg").first.wait_for(state="attached")
 
@@ -164,7 +188,7 @@ def test_any_metric_can_be_drawn(page_of_one):
 
 def test_runs_are_switched_off_and_on(page_of_three):
     page = page_of_three
-    reward = page.locator("[data-figure=reward] .scatterlayer .trace")
+    reward = page.locator("[data-chart=reward] .scatterlayer .trace")
     page.locator("#curves").scroll_into_view_if_needed()
     reward.nth(2).wait_for(state="attached")
     assert reward.count() == 3
@@ -173,16 +197,16 @@ def test_runs_are_switched_off_and_on(page_of_three):
     assert reward.count() == 2
     scroll_through(page)
     # A chart that is drawn later knows it too.
-    assert page.locator("[data-figure=grad_norm] .scatterlayer .trace").count() == 2
+    assert page.locator("[data-chart=grad_norm] .scatterlayer .trace").count() == 2
     page.check("[data-run='1']")
-    page.locator("[data-figure=grad_norm] .scatterlayer .trace").nth(2).wait_for(state="attached")
+    page.locator("[data-chart=grad_norm] .scatterlayer .trace").nth(2).wait_for(state="attached")
 
 
 def test_the_rollouts_of_one_run_are_shown_with_their_composition(page_of_three, tmp_path):
     page = page_of_three
     page.select_option("#composition-run", "2")
-    page.wait_for_selector("[data-figure=outcomes_2] .trace")
-    assert page.locator("[data-figure=outcomes_0]").is_hidden()
+    page.wait_for_selector("[data-chart=outcomes_2] .trace")
+    assert page.locator("[data-chart=outcomes_0]").is_hidden()
     page.select_option("[name=run]", "2")
     assert all(text.startswith("seed2") for text in page.locator("#list li").all_inner_texts())
     scroll_through(page)
@@ -194,7 +218,7 @@ def test_on_paper_every_chart_is_drawn_within_the_page(page_of_three):
     page.set_viewport_size({"width": 700, "height": 900})
     page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    drawn = page.locator("figure:not([hidden]) [data-figure]")
+    drawn = page.locator("figure:not([hidden]) [data-chart]")
     for index in range(drawn.count()):
         assert drawn.nth(index).locator("svg.main-svg").count() > 0
     assert fits(page)

@@ -1,6 +1,6 @@
 """Writes a run as verl leaves it: metrics, dumps, configuration, checkpoints; small, seeded, with two data sources.
 
-    python tests/report/verl_run.py FOLDER [--seed 0] [--steps 12]
+    python tests/support/verl_run.py FOLDER [--seed 0] [--steps 12]
 
 The same arguments give the same bytes.
 """
@@ -26,13 +26,13 @@ SOURCES = ("toolcall/xlam", "toolcall/toolace_single_turn")
 PHASES = ("gen", "ref", "old_log_prob", "adv", "update_actor", "update_weights")
 
 
-def write_run(folder: Path, seed: int = 0, steps: int = 12) -> Path:
-    """Write the whole run and return its folder."""
+def write_run(folder: Path, seed: int = 0, steps: int = 12, whole_config: bool = False) -> Path:
+    """Write a run and return its folder. Reading the whole configuration takes half a second, so most tests do not."""
     folder.mkdir(parents=True)
     tasks = {split: _tasks(seed, split, count) for split, count in (("train", 40), ("test", VALIDATED))}
     for split, rows in tasks.items():
         write_parquet(folder / f"{split}.parquet", [row for row, _ in rows])
-    write_config(folder, seed, steps)
+    write_config(folder, seed, steps, whole_config)
     rng = random.Random(f"run {seed}")
     records = []
     for step in range(steps + 1):
@@ -54,33 +54,34 @@ def write_lines(path: Path, records: list[dict]) -> None:
     path.write_text("".join(lines), encoding="utf-8", errors="surrogatepass")
 
 
-def rollout(output: str, reference: str, step: int = 1, uid: str = "a_0_0", prompt: str = "user\nhi\n", **keys) -> dict:
+def rollout(
+    output: str, ground_truth: str, step: int = 1, uid: str = "a_0_0", prompt: str = "user\nhi\n", **keys
+) -> dict:
     """A row of a dump, scored by the reward unless ``score`` is given."""
-    score = compute_score("", output, reference)["score"]
-    return {"input": prompt, "output": output, "gts": reference, "score": score, "step": step, "uid": uid} | keys
+    score = compute_score("", output, ground_truth)["score"]
+    return {"input": prompt, "output": output, "gts": ground_truth, "score": score, "step": step, "uid": uid} | keys
 
 
-def write_config(folder: Path, seed: int, steps: int) -> None:
-    """The configuration as Hydra writes it beside a run of verl."""
-    config = compose(
-        RECIPE,
-        [
-            f"data.train_files={quote(folder / 'train.parquet')}",
-            f"data.val_files={quote(folder / 'test.parquet')}",
-            "actor_rollout_ref.model.path=Qwen/Qwen2.5-7B-Instruct",
-            f"data.train_batch_size={GROUPS}",
-            f"actor_rollout_ref.rollout.n={ROLLOUTS}",
-            f"data.seed={seed}",
-            f"trainer.total_training_steps={steps}",
-            f"trainer.test_freq={TEST_FREQ}",
-            f"trainer.rollout_data_dir={quote(folder / 'rollouts')}",
-            f"trainer.validation_data_dir={quote(folder / 'validation')}",
-        ],
-    )
+def write_config(folder: Path, seed: int, steps: int, whole: bool) -> None:
+    """Write the configuration as Hydra does beside a run of verl."""
+    overrides = [
+        f"data.train_files={quote(folder / 'train.parquet')}",
+        f"data.val_files={quote(folder / 'test.parquet')}",
+        "actor_rollout_ref.model.path=Qwen/Qwen2.5-7B-Instruct",
+        f"data.train_batch_size={GROUPS}",
+        f"actor_rollout_ref.rollout.n={ROLLOUTS}",
+        f"data.seed={seed}",
+        f"trainer.total_training_steps={steps}",
+        f"trainer.test_freq={TEST_FREQ}",
+        f"trainer.rollout_data_dir={quote(folder / 'rollouts')}",
+        f"trainer.validation_data_dir={quote(folder / 'validation')}",
+    ]
+    config = compose(RECIPE, overrides) if whole else OmegaConf.from_dotlist(overrides)
     hydra = folder / "hydra" / ".hydra"
     hydra.mkdir(parents=True)
     OmegaConf.save(config, hydra / "config.yaml")
-    OmegaConf.save({"hydra": {"job": {"config_name": RECIPE}}}, hydra / "hydra.yaml")
+    OmegaConf.save(overrides, hydra / "overrides.yaml")
+    OmegaConf.save({"hydra": {"job": {"config_name": RECIPE if whole else "mine"}}}, hydra / "hydra.yaml")
 
 
 def _tasks(seed: int, split: str, count: int) -> list[tuple[dict, object]]:
@@ -109,7 +110,7 @@ def _train_step(folder: Path, step: int, tasks: list, skill: float, rng: random.
     for row, task in rng.sample(tasks, GROUPS):
         uid, chance = f"{rng.getrandbits(64):016x}", min(1.0, max(0.0, rng.gauss(skill, 0.3)))
         for number in range(ROLLOUTS):
-            rows.append(_reply(row, task, chance, step, f"{uid}_{number}_0", rng))
+            rows.append(_rollout(row, task, chance, step, f"{uid}_{number}_0", rng))
     write_lines(folder / "rollouts" / f"{step}.jsonl", rows)
     lengths = [len(row["output"]) / 4 for row in rows]
     return {
@@ -128,7 +129,7 @@ def _train_step(folder: Path, step: int, tasks: list, skill: float, rng: random.
 
 
 def _validate(folder: Path, step: int, tasks: list, skill: float, rng: random.Random) -> dict[str, float]:
-    rows = [_reply(row, task, skill, step, f"{index:016x}_0_0", rng) for index, (row, task) in enumerate(tasks)]
+    rows = [_rollout(row, task, skill, step, f"{index:016x}_0_0", rng) for index, (row, task) in enumerate(tasks)]
     # Unlike the rollouts' dumps, those of validation hold what the reward returned.
     rows = [row | compute_score("", row["output"], row["gts"]) for row in rows]
     write_lines(folder / "validation" / f"{step}.jsonl", rows)
@@ -136,7 +137,7 @@ def _validate(folder: Path, step: int, tasks: list, skill: float, rng: random.Ra
     return {f"val-core/{source}/acc/mean@1": sum(values) / len(values) for source, values in by_source.items()}
 
 
-def _reply(row: dict, task, chance: float, step: int, uid: str, rng: random.Random) -> dict:
+def _rollout(row: dict, task, chance: float, step: int, uid: str, rng: random.Random) -> dict:
     right = careful_response(task)
     wrong = rng.choice([hasty_response(task), hasty_response(task), right[:-15], right.replace("</think>", "")])
     prompt = "".join(f"{message['role']}\n{message['content']}\n" for message in row["prompt"]) + "assistant\n"
@@ -149,4 +150,4 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=12)
     arguments = parser.parse_args()
-    write_run(arguments.folder, arguments.seed, arguments.steps)
+    write_run(arguments.folder, arguments.seed, arguments.steps, whole_config=True)
