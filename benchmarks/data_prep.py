@@ -1,15 +1,13 @@
-"""How fast data preparation is and how much memory it takes, beside the floor: reading the JSON and writing parquet.
+"""How fast data preparation is, and how much memory it takes.
 
-What has been prepared is then mixed (mix.py, all rows, an eighth of them masked and an eighth made irrelevant), beside
-reading the parquet and writing it.
+    python benchmarks/data_prep.py                                  60,000 xLAM and 11,300 ToolACE rows, a minute
+    python benchmarks/data_prep.py --xlam 1000000 --toolace         a million xLAM rows, 8 minutes and 6 GB of disk
 
-    python benchmarks/data_prep.py                          60,000 xLAM-shaped and 11,300 ToolACE-shaped rows, 2 minutes
-    python benchmarks/data_prep.py --xlam 60000 1000000     how both grow with the number of rows (2 GB of disk)
-    python benchmarks/data_prep.py --workers 1
+The inputs are made up, with the shape and size of the published files: 1.75 kB an xLAM row, 4.6 kB a ToolACE row. No
+two rows share a tool list. What is prepared is then mixed: all rows, an eighth masked, an eighth irrelevant.
 
-The inputs are made up, in the shape and size of the published files: 1.75 kB an xLAM row, 4.6 kB a ToolACE row. No two
-rows share a tool list. Memory is the most that all processes of a script had resident at one moment, looked at every
-20 ms; pages that they share count for each. Times are of the whole command, from starting Python on.
+Memory is the most that all processes of a script had resident at one moment, sampled every 20 ms; pages that they share
+count for each. Times include the start of Python.
 """
 
 import argparse
@@ -20,36 +18,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from tooln1.calls import write_calls
+from tooln1.arguments import not_negative, positive
 from tooln1.files import format_table
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMITS = {("xlam", 60_000): (7.0, 0.6), ("toolace", 11_300): (5.0, None)}
-
-# The floor holds all rows in memory at once: eight gigabytes for a million.
-FLOOR_ROWS = 200_000
-
-FLOOR = """
-import json, sys
-import pyarrow as pa
-import pyarrow.parquet as pq
-with open(sys.argv[1]) as file:
-    rows = json.load(file)
-pq.write_table(pa.Table.from_pylist(rows), sys.argv[2])
-"""
-
-MIX_FLOOR = """
-import sys
-import pyarrow.parquet as pq
-pq.write_table(pq.read_table(sys.argv[1]), sys.argv[2], compression="zstd")
-"""
+# Seconds and gigabytes that a script may take.
+LIMITS = {("xlam", 60_000): "8 s, 1 GB", ("toolace", 11_300): "5 s", ("xlam", 1_000_000): "200 s, 12 GB"}
+# From here on, rows are written as JSON Lines, which the scripts read line by line.
+MANY_ROWS = 200_000
 
 WORDS = (
     "the of for and price city date name user list search result weather stock video email order number filter market "
@@ -65,15 +47,6 @@ Should you decide to return the function call(s).
 Put it in the format of [func1(params_name=params_value, params_name2=params_value2...), func2(params)]
 
 NO other text MUST be included."""
-
-
-@dataclass
-class Measured:
-    """What one command took: wall-clock seconds, seconds of CPU of all its processes, and megabytes at the most."""
-
-    seconds: float
-    cpu: float
-    megabytes: float
 
 
 def words(rng: random.Random, count: int) -> str:
@@ -104,6 +77,12 @@ def make_calls(rng: random.Random, tools: list[dict[str, Any]]) -> list[dict[str
     return calls
 
 
+def write_calls(calls: list[dict[str, Any]]) -> str:
+    """Write calls as ToolACE does."""
+    written = (", ".join(f"{key}={value!r}" for key, value in call["arguments"].items()) for call in calls)
+    return "[" + ", ".join(f"{call['name']}({text})" for call, text in zip(calls, written, strict=True)) + "]"
+
+
 def xlam_rows(count: int) -> Iterator[dict[str, Any]]:
     """Yield rows like those of xlam-function-calling-60k."""
     rng = random.Random(0)
@@ -131,90 +110,63 @@ def toolace_rows(count: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def write_input(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    """Write rows as one JSON array."""
-    with open(path, "w") as file:
-        for number, row in enumerate(rows):
-            file.write(("[" if number == 0 else ",\n") + json.dumps(row))
-        file.write("]\n")
-
-
-def measure(command: list[str]) -> Measured:
-    """Run a command to its end.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-    """
+def measure(script: str, *arguments: str | Path) -> list[str]:
+    """Run a script of data_prep/ and return its seconds, seconds of CPU, and peak memory, as text."""
     start, before = time.perf_counter(), os.times()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    command = [sys.executable, ROOT / "data_prep" / f"{script}.py", *arguments]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
     highest = 0
     while process.poll() is None:
         highest = max(highest, resident(process.pid))
         time.sleep(0.02)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+        raise SystemExit(f"{script}.py failed")
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return Measured(time.perf_counter() - start, cpu, highest / 1e6)
+    return [f"{time.perf_counter() - start:.1f}", f"{cpu:.1f}", f"{highest / 1e6:,.0f} MB"]
 
 
 def resident(pid: int) -> int:
     """Return the bytes that a process and its children have in memory."""
-    total = 0
     try:
         root = psutil.Process(pid)
-        for process in [root, *root.children(recursive=True)]:
-            total += process.memory_info().rss
+        return sum(process.memory_info().rss for process in [root, *root.children(recursive=True)])
     except psutil.NoSuchProcess:
-        pass
-    return total
+        return 0
 
 
-def benchmark(source: str, rows: int, workers: int, folder: Path) -> list[list[Any]]:
-    """Return the lines of the table for one input: preparing it, mixing what came of that, and the floors."""
-    data, prepared = folder / f"{source}.json", folder / source
-    write_input(data, (xlam_rows if source == "xlam" else toolace_rows)(rows))
-    commands = {
-        f"{source}.py": [str(ROOT / "data_prep" / f"{source}.py"), "--input", str(data), "--output", str(prepared)],
-        "floor": ["-c", FLOOR, str(data), str(folder / "floor.parquet")],
-        "mix.py": [str(ROOT / "data_prep" / "mix.py"), "--input", str(prepared), "--output", str(folder / "mix")],
-        "floor of mix.py": ["-c", MIX_FLOOR, str(prepared / "train.parquet"), str(folder / "floor.parquet")],
-    }
-    commands["mix.py"] += ["--mask", "0.125", "--irrelevance", "0.125"]
-    lines = []
-    for name, command in commands.items():
-        if name.startswith("floor") and rows > FLOOR_ROWS:
-            continue
-        if name.endswith(".py"):
-            command += ["--workers", str(workers)]
-        lines.append(line(name, rows, data, measure([sys.executable, *command]), LIMITS.get((name[:-3], rows), ())))
+def benchmark(source: str, rows: int, workers: int, folder: Path) -> list[list[str]]:
+    """Return the lines of the table for one input: preparing it, and mixing what came of it."""
+    many = rows > MANY_ROWS
+    data, prepared = folder / f"{source}.json{'l' * many}", folder / source
+    with open(data, "w") as file:
+        start, between, end = ("", "\n", "\n") if many else ("[", ",\n", "]\n")
+        for number, row in enumerate((xlam_rows if source == "xlam" else toolace_rows)(rows)):
+            file.write((between if number else start) + json.dumps(row))
+        file.write(end)
+    size, common = f"{data.stat().st_size / 1e6:,.0f} MB", ("--workers", str(workers), "--output")
+    found = measure(source, "--input", data, *common, prepared)
     data.unlink()
-    return lines
-
-
-def line(name: str, rows: int, data: Path, found: Measured, limits: Sequence[float | None]) -> list[Any]:
-    """Return a line of the table."""
-    allowed = ", ".join(f"{value:g} {unit}" for value, unit in zip(limits, ("s", "GB"), strict=False) if value)
-    size, per_second = f"{data.stat().st_size / 1e6:,.0f} MB", f"{rows / found.seconds:,.0f}"
-    seconds, cpu, memory = f"{found.seconds:.2f}", f"{found.cpu:.2f}", f"{found.megabytes:,.0f} MB"
-    return [f"{name}, {rows:,} rows", size, seconds, cpu, per_second, memory, allowed]
+    changes = ("--mask", "0.125", "--irrelevance", "0.125")
+    mixed = measure("mix", "--input", prepared, *changes, *common, folder / "mix")
+    limit = LIMITS.get((source, rows), "")
+    return [[f"{source}.py, {rows:,} rows", size, *found, limit], [f"mix.py, {source}, {rows:,} rows", "", *mixed, ""]]
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--xlam", type=int, nargs="*", default=[60_000], metavar="ROWS")
-    parser.add_argument("--toolace", type=int, nargs="*", default=[11_300], metavar="ROWS")
-    parser.add_argument("--workers", type=int, default=2, help="processes of the scripts (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, help="where inputs and outputs lie meanwhile (default: a temporary one)")
+    parser.add_argument("--xlam", type=not_negative, nargs="*", default=[60_000], metavar="ROWS")
+    parser.add_argument("--toolace", type=not_negative, nargs="*", default=[11_300], metavar="ROWS")
+    parser.add_argument("--workers", type=positive, default=2, help="processes of the scripts (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="for inputs and outputs (default: a temporary one)")
     arguments = parser.parse_args()
-    lines: list[list[Any]] = []
+    lines: list[list[str]] = []
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         for source in ("xlam", "toolace"):
             for rows in getattr(arguments, source):
                 lines += benchmark(source, rows, arguments.workers, Path(folder))
-    header = ("command", "input", "seconds", "of CPU", "rows/s", "peak memory", "allowed")
-    print(format_table(header, lines))
+    print(format_table(("command", "input", "seconds", "of CPU", "peak memory", "limit"), lines))
 
 
 if __name__ == "__main__":

@@ -9,60 +9,44 @@ kill -9, resumes when the same command is given again. At the end, train.parquet
 responses as conversations for verl's SFT trainer.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from tooln1.arguments import Parser, add_endpoint_arguments, endpoint_fields, positive
-from tooln1.data.cli import add_error_argument, add_output_arguments, add_split_arguments
+from tooln1.data.counts import Counts
 from tooln1.data.distill import Teacher, TeacherLog, collect
-from tooln1.data.prepared import open_prepared
-from tooln1.data.sft import Options, Replies
-from tooln1.data.sft_files import write_sft_files
+from tooln1.data.prepared import read_prepared
+from tooln1.data.script import add_prepared_arguments
+from tooln1.data.sft import read_responses, write_sft_files
 from tooln1.errors import run_command
 from tooln1.prompt import load_template
-
-
-def add_teacher_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what a `Teacher` is made of."""
-    parser.add_argument("--base-url", required=True, metavar="URL", help="for instance http://localhost:8000/v1")
-    parser.add_argument("--model", required=True, help="the model's name there")
-    parser.add_argument("--samples", type=positive, default=1, help="replies to try for a prompt until one earns 1")
-    parser.add_argument("--input-price", type=float, default=0.0, metavar="USD", help="for a million input tokens")
-    parser.add_argument("--output-price", type=float, default=0.0, metavar="USD", help="for a million output tokens")
-    add_endpoint_arguments(parser, temperature=0.6)
-
-
-def read_teacher(arguments: argparse.Namespace) -> Teacher:
-    """Return the endpoint that the command line describes."""
-    names = ("base_url", "model", "samples", "input_price", "output_price")
-    return Teacher(**{name: getattr(arguments, name) for name in names}, **endpoint_fields(arguments))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = Parser(description=__doc__)
-    parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="prepared folders or parquet files")
-    parser.add_argument("--limit", type=positive, metavar="ROWS", help="ask for the first rows only")
-    add_teacher_arguments(parser)
-    add_split_arguments(parser, test_size=None)
-    add_output_arguments(parser)
-    add_error_argument(parser)
+    add_prepared_arguments(parser)
+    parser.add_argument("--limit", type=positive, metavar="ROWS", help="use the first rows only")
+    parser.add_argument("--base-url", required=True, metavar="URL", help="for instance http://localhost:8000/v1")
+    parser.add_argument("--model", required=True, help="the model's name there")
+    parser.add_argument("--samples", type=positive, default=1, help="responses to try for a prompt until one earns 1")
+    parser.add_argument("--input-price", type=float, default=0.0, metavar="USD", help="for a million input tokens")
+    parser.add_argument("--output-price", type=float, default=0.0, metavar="USD", help="for a million output tokens")
+    add_endpoint_arguments(parser, temperature=0.6)
     arguments = parser.parse_args(argv)
-    teacher = read_teacher(arguments)
+    names = ("base_url", "model", "samples", "input_price", "output_price")
+    teacher = Teacher(**{name: getattr(arguments, name) for name in names}, **endpoint_fields(arguments))
     template = load_template(arguments.template) if arguments.template else None
-    units = open_prepared(arguments.input)
+    counts = Counts()
+    prepared = read_prepared(arguments.input, arguments.on_error == "skip", counts)
     with TeacherLog(Path(arguments.output) / "responses.jsonl", teacher.settings()) as log:
-        skip_broken = arguments.on_error == "skip"
-        failures = collect(units, teacher, log, template, arguments.limit, skip_broken)
-        options = Options(template, Replies(log.path), skip_broken)
-        spent = {"responses": sum(log.asked.values()), **log.tokens, "dollars": teacher.cost(log.tokens)}
+        failures = collect(prepared[: arguments.limit], teacher, log, template)
+        spent = {"responses": log.asked.total(), **log.tokens, "dollars": teacher.cost(log.tokens)}
         settings = {"input": arguments.input, **teacher.settings(), "samples": teacher.samples, **spent}
-        write_sft_files(arguments, units, options, {**settings, "failed": len(failures.reasons)})
+        write_sft_files(arguments, prepared, counts, read_responses(log.path), {**settings, "failed": len(failures)})
     print(f"{spent['responses']:,} responses, {spent['output_tokens']:,} output tokens, ${spent['dollars']:,.2f}")
-    if failures.reasons:
-        _, reason = failures.reasons[-1]
-        print(f"{len(failures.reasons):,} prompts got no response ({reason}); the same command asks them again")
+    if failures:
+        print(f"{len(failures):,} prompts got no response ({failures[-1]}); the same command asks them again")
 
 
 if __name__ == "__main__":

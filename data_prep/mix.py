@@ -1,4 +1,4 @@
-"""Mix prepared files into one training set: choose, shuffle, split, and make some of the rows harder.
+"""Mix prepared files into one training set: choose, split, shuffle, and make some of the rows harder.
 
     python data_prep/mix.py --input data/toolace data/xlam --preset full --output data/full
     python data_prep/mix.py --input data/toolace data/xlam --preset about-21k --output data/mix --mask 0.3
@@ -20,49 +20,78 @@ import argparse
 from collections.abc import Sequence
 
 from tooln1.arguments import Parser
-from tooln1.data.cli import add_error_argument, add_output_arguments, add_split_arguments, rate
-from tooln1.data.mix_files import mix_files
-from tooln1.data.mixture import PRESETS, Mixture, parse_counts, parse_weights
+from tooln1.data.mix import PRESETS, Mixture, mix_files
+from tooln1.data.script import add_prepared_arguments
 from tooln1.errors import UserError, run_command
 
 
-def read_mixture(arguments: argparse.Namespace) -> Mixture:
-    """Return what --preset, or --counts, or --weights with --rows describe; without any, all rows.
+def part_rows(text: str) -> tuple[str, int | None]:
+    """Read PART=ROWS or PART=all."""
+    name, _, rows = text.partition("=")
+    if not name or (rows != "all" and not rows.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected PART=ROWS, a whole number or all, got {text}")
+    return name, None if rows == "all" else int(rows)
 
-    Raises:
-        UserError: two of them are given, or they cannot be read.
-    """
+
+def part_weight(text: str) -> tuple[str, float]:
+    """Read PART=WEIGHT; weights are positive numbers in any proportion."""
+    name, _, weight = text.partition("=")
+    number = _number(weight)
+    if not name or not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected PART=WEIGHT, a positive number, got {text}")
+    return name, number
+
+
+def rate(text: str) -> float:
+    """Read a fraction from 0 to 1."""
+    number = _number(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
+
+
+def read_mixture(arguments: argparse.Namespace) -> Mixture:
+    """Return the mixture of --preset, or --counts, or --weights with --rows; all rows without any. Raises UserError."""
     if sum(option is not None for option in (arguments.preset, arguments.counts, arguments.weights)) > 1:
         raise UserError("give one of --preset, --counts and --weights, or none for all rows")
     if arguments.rows is not None and arguments.weights is None:
         raise UserError("--rows goes with --weights only")
+    pairs = arguments.counts or arguments.weights or []
+    if len(dict(pairs)) < len(pairs):
+        raise UserError("--counts and --weights take each part once")
     if arguments.counts:
-        return Mixture(counts=parse_counts(arguments.counts))
-    if arguments.weights is None:
-        return PRESETS[arguments.preset or "full"]
-    return Mixture(weights=parse_weights(arguments.weights), total=arguments.rows)
+        return Mixture(counts=dict(pairs))
+    if arguments.weights:
+        return Mixture(weights=dict(pairs), total=arguments.rows)
+    return PRESETS[arguments.preset or "full"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = Parser(description=__doc__)
-    parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="prepared folders or parquet files")
+    add_prepared_arguments(parser, test_size=0.05)
     parser.add_argument("--preset", choices=PRESETS, help="a mixture by name (default: full)")
-    parser.add_argument("--counts", nargs="+", metavar="PART=ROWS", help="rows to take of each part, or all")
-    parser.add_argument("--weights", nargs="+", metavar="PART=WEIGHT", help="proportions of the parts")
+    parser.add_argument("--counts", nargs="+", type=part_rows, metavar="PART=ROWS", help="rows of each part, or all")
+    parser.add_argument(
+        "--weights", nargs="+", type=part_weight, metavar="PART=WEIGHT", help="proportions of the parts"
+    )
     parser.add_argument("--rows", type=int, help="with --weights: rows together (default: as many as there can be)")
     parser.add_argument(
-        "--irrelevance", type=rate, default=0.0, metavar="RATE", help="share of rows to rob of the answer's tools"
+        "--irrelevance", type=rate, default=0.0, metavar="RATE", help="fraction of rows whose needed tools are removed"
     )
     parser.add_argument(
-        "--mask", type=rate, default=0.0, metavar="RATE", help="share of rows to give random function names"
+        "--mask", type=rate, default=0.0, metavar="RATE", help="fraction of rows with random tool names"
     )
     parser.add_argument(
         "--decontaminate", nargs="+", default=[], metavar="FILE", help="drop rows that occur in these evaluation files"
     )
-    add_split_arguments(parser)
-    add_output_arguments(parser)
-    add_error_argument(parser)
     arguments = parser.parse_args(argv)
     mix_files(arguments, read_mixture(arguments))
 

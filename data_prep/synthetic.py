@@ -1,32 +1,32 @@
-"""Writes the synthetic tool world: train.parquet, test.parquet, sft.parquet and stats.json.
+"""Write the synthetic tool world: train.parquet, test.parquet, sft.parquet and stats.json.
 
     python data_prep/synthetic.py --output runs/tiny/data --seed 0
 
-train and test are rows for GRPO and share no (tool, value) pair; sft.parquet holds the demonstrations of the warm
-start, made from training values only. The tools, the tasks and the teacher are described in tooln1/tiny/.
+train and test are rows for GRPO and share no (tool, value) pair. sft.parquet holds the demonstrations of the warm
+start, made from training values only. tooln1/tiny/ describes the tools, the tasks and the teacher.
 """
 
-import argparse
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tooln1.data.parquet import write_parquet
-from tooln1.data.rows import make_row
+from tooln1.arguments import Parser, positive
+from tooln1.data.rows import MESSAGES, make_row, write_parquet, write_table
 from tooln1.errors import run_command
 from tooln1.files import atomic_path, format_table, write_json
 from tooln1.tiny.rows import demonstrations, draw_kind, load_compact_template, prompt_messages
 from tooln1.tiny.world import KINDS, World
 
 EXTRA_FIELDS = {"kind": pa.string()}
-SFT_SCHEMA = pa.schema({"messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))})
+SFT_SCHEMA = pa.schema({"messages": MESSAGES})
 
 
-def make_rows(world: World, split: str, count: int, seed: int, template: str) -> list[dict]:
-    """``count`` different prompts of ``split``: training kinds at random, test kinds in turn."""
+def make_rows(world: World, split: str, count: int, seed: int, template: str) -> list[dict[str, Any]]:
+    """Return ``count`` different prompts of a split: training kinds at random, test kinds in turn."""
     rng = random.Random(f"{split} {seed}")
     rows, seen = [], set()
     while len(rows) < count:
@@ -52,15 +52,15 @@ def make_rows(world: World, split: str, count: int, seed: int, template: str) ->
     return rows
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder to write the files to")
-    parser.add_argument("--train", type=int, default=4096, help="rows in train.parquet (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=140, help="rows in test.parquet (default: %(default)s)")
-    parser.add_argument("--sft", type=int, default=2200, help="conversations in sft.parquet (default: %(default)s)")
+    parser.add_argument("--train", type=positive, default=4096, help="rows in train.parquet (default: %(default)s)")
+    parser.add_argument("--test", type=positive, default=140, help="rows in test.parquet (default: %(default)s)")
+    parser.add_argument(
+        "--sft", type=positive, default=2200, help="conversations in sft.parquet (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="decides every row (default: %(default)s)")
     arguments = parser.parse_args(argv)
 
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
         counts[split] = Counter(row["extra_info"]["kind"] for row in rows)
     taught = [{"messages": messages} for messages in demonstrations(world, arguments.sft, arguments.seed)]
     with atomic_path(arguments.output / "sft.parquet") as temporary:
-        pq.write_table(pa.Table.from_pylist(taught, SFT_SCHEMA), temporary)
+        write_table(temporary, taught, SFT_SCHEMA)
     write_json(
         arguments.output / "stats.json",
         {"seed": arguments.seed, "rows": {split: dict(kinds) for split, kinds in counts.items()}, "sft": len(taught)},

@@ -6,8 +6,7 @@ import sys
 import pytest
 
 from tooln1.cli import main
-from tooln1.data.parquet import write_parquet
-from tooln1.data.rows import make_row
+from tooln1.data.rows import make_row, write_parquet
 
 
 def _row():

@@ -1,11 +1,11 @@
-"""Reading and writing of tool calls as data sets write them: ``[Tool Name(a=1, b='x'), Other()]``.
+"""Reading tool calls as data sets write them: ``[Tool Name(a=1, b='x'), Other()]``.
 
 The names in such text may hold blanks, parentheses, commas, slashes, quotes and accents, so the text alone cannot say
 where a name ends. It is therefore read against the row's own tool list: at each call the longest listed name that fits
 wins. Values are Python literals plus JSON's true, false and null; nothing is ever evaluated. The reader goes over the
 text once, so its time grows linearly with the text, and it stops at nesting and number sizes no real call has.
 
-Not covered: whether the arguments suit the tool's schema. A data set's reference calls are taken as they are written.
+Not covered: whether the arguments fit the tool's schema. The calls of a data set are taken as they are written.
 """
 
 import json
@@ -14,30 +14,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from tooln1.literals import (
-    MAX_DEPTH,
-    MAX_NUMBER_LENGTH,
-    VALUE_REASONS,
-    CallError,
-    read_value,
-    skip_blanks,
-    step_over_comma,
-)
-from tooln1.tools import TOOL_REASONS, Rejected, ToolListError, normalize_tools, shorten
-
-__all__ = [
-    "MAX_DEPTH",
-    "MAX_NUMBER_LENGTH",
-    "REASONS",
-    "CallError",
-    "CallReader",
-    "Rejected",
-    "ToolListError",
-    "normalize_tools",
-    "read_calls",
-    "read_json_calls",
-    "write_calls",
-]
+from tooln1.literals import VALUE_REASONS, CallError, read_value, skip_blanks, step_over_comma
+from tooln1.tools import TOOL_REASONS, normalize_tools, shown
 
 REASONS = {
     "not_calls": "the text does not start with a bracket",
@@ -51,7 +29,6 @@ REASONS = {
     **TOOL_REASONS,
 }
 
-_OBJECT = (dict, Mapping)
 _CALL_KEYS = {"name", "arguments"}
 _EQUALS = re.compile(r"[ \t\r\n\f\v]*=(?!=)[ \t\r\n\f\v]*")
 _OPEN = re.compile(r"[ \t\r\n\f\v]*\([ \t\r\n\f\v]*")
@@ -65,16 +42,17 @@ class CallReader:
 
     def __init__(self, tools: Iterable[Mapping[str, Any]]):
         """Take a list as `normalize_tools` returns it. Blanks around a listed name are not needed in a call."""
-        self._names: dict[str, list[tuple[str, str]]] = {}
+        self._by_letter: dict[str, list[tuple[str, str]]] = {}
         self._arguments: dict[str, list[str]] = {}
         for tool in tools:
             name = tool["name"]
             if name not in self._arguments:
-                self._names.setdefault(name.strip()[0], []).append((name.strip(), name))
+                self._by_letter.setdefault(name.strip()[0], []).append((name.strip(), name))
             properties = tool.get("parameters", {}).get("properties", {})
             self._arguments[name] = sorted((key for key in properties if key), key=len, reverse=True)
-        for entries in self._names.values():
+        for entries in self._by_letter.values():
             entries.sort(key=lambda entry: len(entry[0]), reverse=True)
+        self.names = frozenset(self._arguments)
 
     def read(self, text: str) -> list[dict[str, Any]]:
         """Return the calls as [{"name", "arguments"}, …]; "[]" gives an empty list.
@@ -96,17 +74,9 @@ class CallReader:
             raise CallError("trailing_text", end)
         return calls
 
-    def read_json(self, value: Any) -> list[dict[str, Any]]:
-        """Return calls that a source writes as JSON objects; see `read_json_calls`.
-
-        Raises:
-            CallError: the value is no such list, or it names a tool that is not listed.
-        """
-        return read_json_calls(value, self._arguments)
-
     def mentions_call(self, text: str) -> bool:
-        """Whether a listed tool seems to be called somewhere in the text, for instance between sentences."""
-        for entries in self._names.values():
+        """Return whether a listed tool seems to be called somewhere in the text, for instance between sentences."""
+        for entries in self._by_letter.values():
             for written, _ in entries:
                 position = text.find(written)
                 while position >= 0:
@@ -124,14 +94,14 @@ class CallReader:
         while text[position : position + 1] != ")":
             argument, position = self._argument_name(text, position, name)
             if argument in arguments:
-                raise CallError("repeated_argument", position, f"argument {shorten(argument)} is given twice")
+                raise CallError("repeated_argument", position, f"argument {shown(argument)} is given twice")
             arguments[argument], position = read_value(text, position, self._tool_at)
             position = step_over_comma(text, position, ")", "bad_value")
         return {"name": name, "arguments": arguments}, position + 1
 
     def _tool_at(self, text: str, position: int) -> tuple[str, int] | None:
         """The longest listed name here that an opening parenthesis follows, and the place after that parenthesis."""
-        for written, name in self._names.get(text[position : position + 1], ()):
+        for written, name in self._by_letter.get(text[position : position + 1], ()):
             if text.startswith(written, position) and (opened := _OPEN.match(text, position + len(written))):
                 return name, opened.end()
         return None
@@ -169,15 +139,15 @@ def read_json_calls(value: Any, names: Collection[str]) -> list[dict[str, Any]]:
     decoded = _json_value(value)
     calls = []
     for item in decoded if isinstance(decoded, list) else [decoded]:
-        if not isinstance(item, _OBJECT) or item.keys() != _CALL_KEYS:
+        if not isinstance(item, Mapping) or item.keys() != _CALL_KEYS:
             raise CallError("not_calls", 0, "expected objects with name and arguments")
         name, arguments = item["name"], item["arguments"]
         if isinstance(arguments, str):
             arguments = _json_value(arguments)
-        if not isinstance(arguments, _OBJECT):
-            raise CallError("bad_value", 0, f"expected an object of arguments, got {shorten(arguments)}")
+        if not isinstance(arguments, Mapping):
+            raise CallError("bad_value", 0, f"expected an object of arguments, got {shown(arguments)}")
         if not isinstance(name, str) or name not in names:
-            raise CallError("unknown_tool", 0, f"{shorten(name)} is not in the tool list")
+            raise CallError("unknown_tool", 0, f"{shown(name)} is not in the tool list")
         calls.append({"name": name, "arguments": dict(arguments)})
     if decoded is value:
         _check_json(calls)
@@ -192,21 +162,6 @@ def _check_json(calls: list[dict[str, Any]]) -> None:
         raise CallError("bad_value", 0, f"not a JSON value: {error}") from None
 
 
-def write_calls(calls: Iterable[Mapping[str, Any]]) -> str:
-    """Write calls the way ToolACE does, so that `read_calls` gives them back.
-
-    Raises:
-        ValueError: a value is not JSON.
-    """
-    return "[" + ", ".join(f"{call['name']}({_write_arguments(call['arguments'])})" for call in calls) + "]"
-
-
-def _write_arguments(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name}={json.dumps(value, ensure_ascii=False, allow_nan=False)}" for name, value in arguments.items()
-    )
-
-
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # json keeps the last of two equal keys and says nothing: one of the two values would be lost unseen.
     members = dict(pairs)
@@ -218,7 +173,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise CallError("bad_number", 0, f"not a number JSON can hold: {shorten(text)}")
+        raise CallError("bad_number", 0, f"not a number JSON can hold: {shown(text)}")
     return number
 
 
@@ -241,7 +196,7 @@ def _no_tool(text: str, position: int, first: bool) -> CallError:
     """Tell a call to an unlisted tool from a sentence in brackets, and both from text that just stops."""
     if position == len(text):
         return CallError("unfinished", position)
-    found = f"no listed tool fits {shorten(text[position : position + 60])}"
+    found = f"no listed tool fits {shown(text[position : position + 60])}"
     closing = text.rstrip()
     ends_like_calls = closing.endswith("]") and closing[:-1].rstrip().endswith(")")
     if not first or ends_like_calls or _LOOKS_LIKE_CALL.match(text, position):

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
-from tooln1.tools import Rejected, shorten
+from tooln1.tools import Rejected, shown
 
 MAX_DEPTH = 64
 # Far below the 4,300 digits at which Python itself refuses to turn text into an integer.
@@ -33,6 +33,7 @@ _CALL_OPENS = re.compile(r"[ \t\r\n\f\v]*\(")
 _WORD = re.compile(r"[^\W\d]\w*")
 # Everything that could belong to a number; whether it is one, int() and float() decide.
 _NUMBER = re.compile(r"([+-]?)[ \t]*((?:[0-9]|\.[0-9])[0-9A-Za-z_.]*(?:(?<=[eE])[+-][0-9_]+)?)")
+_FLOAT = re.compile(r"[0-9_]*\.[0-9_]*(?:[eE][+-]?[0-9_]+)?|[0-9_]+[eE][+-]?[0-9_]+")
 _STRING_BODY = {
     "'": re.compile(r"[^'\\]*(?:\\.[^'\\]*)*", re.DOTALL),
     '"': re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL),
@@ -203,19 +204,10 @@ def _number(token: re.Match[str]) -> int | float:
     if len(body) > MAX_NUMBER_LENGTH:
         raise CallError("bad_number", token.start(), f"a number of {len(body)} characters")
     try:
-        # Base 0 means: as in Python source, so 0x1F is read and 007 is not.
-        value: int | float = int(body, 0)
-    except ValueError:
-        value = _float(body, token)
-    return -value if sign == "-" else value
-
-
-def _float(body: str, token: re.Match[str]) -> float:
-    try:
-        # Without this test 007 would come back as 7.0.
-        value = float(body) if re.search("[.eE]", body) else math.nan
+        # Base 0: as in Python source, where 0x1F is a number and 007 is none.
+        value = float(body) if _FLOAT.fullmatch(body) else int(body, 0)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise CallError("bad_number", token.start(), f"not a number JSON can hold: {shorten(body)}")
-    return value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CallError("bad_number", token.start(), f"not a number JSON can hold: {shown(body)}")
+    return -value if sign == "-" else value

@@ -40,7 +40,7 @@ def test_every_shape_gives_the_request_and_the_tool(tmp_path, value, name):
     assert found.tools == {SIGNATURE}
 
 
-def test_what_others_say_is_no_request(tmp_path):
+def test_only_the_user_makes_requests(tmp_path):
     turns = [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c d"}]
     assert found_in(tmp_path, {"question": [turns]}).queries == {"a b"}
 

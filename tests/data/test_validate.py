@@ -97,10 +97,12 @@ def test_a_column_of_another_type_is_named(tmp_path, column, value):
         '[{"name": "f", "arguments": "{}"}]',
         '[{"name": 5, "arguments": {}}]',
         '[{"name": "f", "arguments": {}, "id": 1}]',
+        '[{"name": "f", "arguments": {"a": NaN}}]',
+        '[{"name": "f", "arguments": {"a": 1, "a": 2}}]',
         "[" * 100_000,
     ],
 )
-def test_a_bad_reference_is_named_with_its_row(tmp_path, truth):
+def test_a_ground_truth_that_the_reward_cannot_read_is_named_with_its_row(tmp_path, truth):
     rows = [good(number) for number in range(12)]
     rows[7]["reward_model"]["ground_truth"] = truth
     refuse(write(tmp_path / "rows.parquet", rows), "row 7: reward_model.ground_truth: expected a JSON list")

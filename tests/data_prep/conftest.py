@@ -1,42 +1,14 @@
-"""What the tests of several scripts share: small sources, and a tokenizer with a chat template like Qwen2.5's."""
+"""Small sources that the tests of several scripts share, and the scripts' files made of them."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from data_prep import toolace, xlam
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-# As in Qwen2.5: a tool's result stands in a user turn.
-CHAT_TEMPLATE = """{%- for message in messages %}
-{%- if message.role == 'tool' %}
-{{- '<|im_start|>user\n<tool_response>\n' + message.content + '\n</tool_response><|im_end|>\n' }}
-{%- else %}
-{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
-{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{% endif %}"""
-
-
-@pytest.fixture(scope="session")
-def qwen_tokenizer():
-    """A tokenizer of single bytes with Qwen2.5's chat template; it gives every text back as it was."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
-
 
 def weather_query(number):
-    """A row of xLAM: each asks for another city, with a tool that answers and one that does not."""
+    """Return a row of xLAM: each asks for another city, with a tool that answers and one that does not."""
     tools = [
         {
             "name": "get_weather",
@@ -51,7 +23,7 @@ def weather_query(number):
 
 
 def clock_conversation(number):
-    """A ToolACE conversation of three call steps."""
+    """Return a ToolACE conversation of three call steps."""
     tools = [
         {
             "name": "Set Clock (v2)",

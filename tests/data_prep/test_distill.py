@@ -1,10 +1,6 @@
-"""data_prep/distill.py against an endpoint of our own that can fail in every way, and against a real vLLM server.
-
-The endpoint answers rightly, wrongly or with an error, as each test tells it to.
-"""
+"""data_prep/distill.py against a local endpoint that answers rightly, wrongly or with an error, as each test says."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -13,16 +9,15 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 from fake_endpoint import FakeEndpoint, completion
 
-from tooln1.data.distill import compose_reply
+from tooln1.data.distill import compose_response
+from tooln1.endpoint import Response
 from tooln1.errors import UserError
 from tooln1.prompt import format_response
-from tooln1.reward_score.toolcall import compute_score
 
 pytest.importorskip("openai", reason="needs OpenAI's client (the distill extra)")
 
@@ -85,12 +80,12 @@ def lines_of(output):
     return [json.loads(line) for line in (output / "responses.jsonl").read_text().splitlines()]
 
 
-def test_rewarded_replies_become_conversations(tmp_path, endpoint, xlam_folder, capsys):
+def test_rewarded_responses_become_conversations(tmp_path, endpoint, xlam_folder, capsys):
     rows, stats = run_distill(endpoint, xlam_folder, tmp_path, input_price=1, output_price=10)
     assert len(rows) == 40
     for row in rows:
-        query, reply = row["messages"][-2]["content"], row["messages"][-1]["content"]
-        assert reply == endpoint.right(query)
+        query, response = row["messages"][-2]["content"], row["messages"][-1]["content"]
+        assert response == endpoint.right(query)
     assert (stats["responses"], stats["input_tokens"], stats["output_tokens"]) == (40, 4000, 400)
     assert stats["dollars"] == pytest.approx(0.004 + 0.004)
     assert "40 responses, 400 output tokens, $0.01" in capsys.readouterr().out
@@ -98,7 +93,7 @@ def test_rewarded_replies_become_conversations(tmp_path, endpoint, xlam_folder, 
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("m", 0.6, 8192)
 
 
-def test_only_replies_of_reward_one_are_kept(tmp_path, endpoint, xlam_folder):
+def test_only_responses_of_reward_one_are_kept(tmp_path, endpoint, xlam_folder):
     def answer(query, times):
         number = int(re.search(r"City (\d+)", query)[1])
         # As good as right, but the grammar or a value is not.
@@ -124,15 +119,6 @@ def test_several_samples_are_tried_until_one_earns_the_reward(tmp_path, endpoint
     assert set(endpoint.asked.values()) == {3}
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_what_fails_for_a_while_is_repeated(tmp_path, endpoint, xlam_folder, status):
-    endpoint.answer = lambda query, times: RIGHT if times == 3 else (status, "busy")
-    rows, stats = run_distill(endpoint, xlam_folder, tmp_path)
-    assert len(rows) == 40
-    assert stats["failed"] == 0
-    assert len(lines_of(tmp_path)) == 41  # an error is no reply
-
-
 def test_a_prompt_that_is_refused_is_not_asked_again(tmp_path, endpoint, xlam_folder):
     endpoint.answer = lambda query, times: (400, "too long") if "City 7 " in query else RIGHT
     for _ in range(2):
@@ -143,16 +129,7 @@ def test_a_prompt_that_is_refused_is_not_asked_again(tmp_path, endpoint, xlam_fo
     assert refused.startswith("BadRequestError: Error code: 400") and "too long" in refused
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_an_endpoint_that_takes_no_request_ends_the_run_at_once(tmp_path, endpoint, xlam_folder, status):
-    endpoint.answer = lambda query, times: (status, "no")
-    with pytest.raises(UserError, match=rf"{endpoint.url}: .*{status}.*check address, model and key"):
-        run_distill(endpoint, xlam_folder, tmp_path, concurrency=4)
-    assert sum(endpoint.asked.values()) <= 8
-    assert not (tmp_path / "train.parquet").exists()
-
-
-def test_an_endpoint_that_keeps_failing_ends_the_run_and_replies_are_kept(tmp_path, endpoint, xlam_folder):
+def test_an_endpoint_that_keeps_failing_ends_the_run_and_responses_are_kept(tmp_path, endpoint, xlam_folder):
     endpoint.answer = lambda query, times: RIGHT if sum(endpoint.asked.values()) <= 10 else (500, "broken")
     with pytest.raises(UserError, match="keeps failing .*500.*responses are kept"):
         run_distill(endpoint, xlam_folder, tmp_path, concurrency=2, retries=1)
@@ -165,34 +142,21 @@ def test_an_endpoint_that_keeps_failing_ends_the_run_and_replies_are_kept(tmp_pa
     assert sum(endpoint.asked.values()) - before == 40 - kept
 
 
-def test_nobody_there_is_one_line(tmp_path, xlam_folder):
+def test_nobody_there_is_one_line(tmp_path, xlam_folder, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *arguments_for(url, xlam_folder, tmp_path, limit=2, retries=1)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "no_proxy": "127.0.0.1"},
-    )
-    assert done.returncode == 2
-    assert re.fullmatch(rf"error: {url}: not one request succeeded \(APIConnectionError.*\n", done.stderr)
+    with pytest.raises(UserError, match=rf"{url}: not one request succeeded \(APIConnectionError"):
+        distill.main(arguments_for(url, xlam_folder, tmp_path, limit=2, retries=0))
 
 
-def test_no_more_requests_are_open_than_asked_for(tmp_path, endpoint, xlam_folder):
-    endpoint.seconds = 0.02
-    run_distill(endpoint, xlam_folder, tmp_path, concurrency=5)
-    assert 2 <= endpoint.most_open <= 5
-
-
-@pytest.mark.parametrize("seconds", [0.3, 0.9])
-def test_a_killed_run_goes_on_where_it_was(tmp_path, endpoint, xlam_folder, seconds):
+def test_a_killed_run_resumes(tmp_path, endpoint, xlam_folder):
     endpoint.seconds = 0.05
     command = [sys.executable, SCRIPT, *arguments_for(endpoint.url, xlam_folder, tmp_path, concurrency=2)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not endpoint.asked:
+    while len(endpoint.asked) < 12:
         time.sleep(0.01)
-    time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = len((tmp_path / "responses.jsonl").read_bytes().splitlines()) - 1
@@ -207,17 +171,6 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, endpoint, xlam_folder, seco
     assert again == rows
 
 
-@pytest.mark.parametrize("cut", [1, 30, 75])
-def test_half_a_line_at_the_end_is_cut_off(tmp_path, endpoint, xlam_folder, cut):
-    run_distill(endpoint, xlam_folder, tmp_path, limit=5)
-    journal = tmp_path / "responses.jsonl"
-    journal.write_bytes(journal.read_bytes()[:-cut])
-    rows, _ = run_distill(endpoint, xlam_folder, tmp_path, limit=5)
-    assert len(rows) == 5
-    assert sum(endpoint.asked.values()) == 6
-    assert len(lines_of(tmp_path)) == 6
-
-
 def test_responses_to_other_settings_do_not_mix(tmp_path, endpoint, xlam_folder):
     run_distill(endpoint, xlam_folder, tmp_path, limit=2)
     with pytest.raises(UserError, match=r"responses\.jsonl: its responses were made with .*choose another --output"):
@@ -227,16 +180,16 @@ def test_responses_to_other_settings_do_not_mix(tmp_path, endpoint, xlam_folder)
 @pytest.mark.parametrize(
     "content, reasoning, expected",
     [
-        ("<think>a</think>\n<tool_call>[]</tool_call>", None, "<think>a</think>\n<tool_call>[]</tool_call>"),
+        ("<think>a</think>\n<tool_call>[]</tool_call>", "", "<think>a</think>\n<tool_call>[]</tool_call>"),
         ("<tool_call>[]</tool_call>", "a\n", "<think>a</think>\n<tool_call>[]</tool_call>"),
         ("<tool_call>[]</tool_call>", " ", "<tool_call>[]</tool_call>"),
-        ("a</think>\n<tool_call>[]</tool_call>", None, "<think>a</think>\n<tool_call>[]</tool_call>"),
-        (None, "a", "<think>a</think>\n"),
-        (None, None, ""),
+        ("a</think>\n<tool_call>[]</tool_call>", "", "<think>a</think>\n<tool_call>[]</tool_call>"),
+        ("", "a", "<think>a</think>\n"),
+        ("", "", ""),
     ],
 )
-def test_a_reply_is_put_together_the_way_servers_take_it_apart(content, reasoning, expected):
-    assert compose_reply(content, reasoning) == expected
+def test_a_response_is_put_together_the_way_servers_take_it_apart(content, reasoning, expected):
+    assert compose_response(Response(content, reasoning, "stop", 0, 0)) == expected
 
 
 def test_reasoning_that_comes_apart_counts(tmp_path, endpoint, xlam_folder):
@@ -249,19 +202,3 @@ def test_reasoning_that_comes_apart_counts(tmp_path, endpoint, xlam_folder):
     rows, _ = run_distill(endpoint, xlam_folder, tmp_path)
     assert all(row["messages"][-1]["content"] == endpoint.right(row["messages"][-2]["content"]) for row in rows)
     assert len(rows) == 40
-
-
-def test_a_real_vllm_server_is_asked(tmp_path, model_server, tiny_model, xlam_folder, monkeypatch):
-    """An untrained model earns nothing by itself: the server is told to decode one row's right reply."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    [first, *_] = pq.read_table(xlam_folder / "train.parquet").slice(0, 1).to_pylist()
-    reply = format_response(json.loads(first["reward_model"]["ground_truth"]), "the city and the day are given")
-    extra = json.dumps({"structured_outputs": {"regex": re.sub(r"([\[\]{}.])", r"\\\1", reply)}})
-    options = {"model": str(tiny_model), "max_tokens": 200, "concurrency": 4, "limit": 6, "extra_body": extra}
-    rows, stats = run_distill(SimpleNamespace(url=model_server), xlam_folder, tmp_path, **options)
-    [row] = rows
-    assert row["messages"] == [*first["prompt"], {"role": "assistant", "content": reply}]
-    assert compute_score("x", reply, first["reward_model"]["ground_truth"])["score"] == 1
-    assert (stats["responses"], stats["failed"]) == (6, 0)
-    assert stats["data_sources"]["toolcall/xlam"]["dropped"] == {"no_reply": 34, "not_rewarded": 5}
-    assert stats["input_tokens"] > 6 * 100 and stats["output_tokens"] > 6 * 10

@@ -1,9 +1,6 @@
 """data_prep/mix.py: which rows come out, on which side, in which order, and what is changed in them."""
 
 import json
-import random
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import mix, xlam
-from tooln1.data import mixing
+from tooln1.data import script
 from tooln1.data.augment import read_call_turn
-from tooln1.data.rows import reference_earns_reward
+from tooln1.data.rows import ground_truth_earns_reward
 from tooln1.data.validate import validate_parquet
 from tooln1.errors import UserError
 from tooln1.prompt import split_system
@@ -28,8 +25,8 @@ def all_rows(folder):
 
 
 def run_mix(output, *inputs, **options):
-    arguments = ["--input", *map(str, inputs), "--output", str(output), "--workers", "1"]
-    for name, value in options.items():
+    arguments = ["--input", *map(str, inputs), "--output", str(output)]
+    for name, value in {"workers": 1, **options}.items():
         values = value if isinstance(value, list) else [value]
         arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
     mix.main(arguments)
@@ -71,23 +68,28 @@ def test_a_mixture_takes_the_rows_it_names(tmp_path, both, options, expected):
     [
         ({"counts": ["xlam=41"]}, "xlam has 40 of 41"),
         ({"counts": ["none=all"]}, "no row of none is left"),
-        ({"counts": ["xlam"]}, "expected NAME=VALUE"),
-        ({"counts": ["xlam=-1"]}, "a whole number"),
-        ({"weights": ["xlam=0"]}, "a positive number"),
+        ({"counts": ["xlam=1", "xlam=2"]}, "each part once"),
         ({"weights": ["xlam=1"], "rows": 41}, "xlam has 40 of 41"),
         ({"preset": "full", "counts": ["xlam=1"]}, "give one of"),
         ({"preset": "full", "rows": 5}, "--rows goes with --weights"),
         ({"preset": "full", "template": "nowhere.txt"}, "nowhere.txt"),
     ],
 )
-def test_a_mixture_that_cannot_be_is_one_line(tmp_path, both, options, message):
-    with pytest.raises(Exception, match=message) as error:
+def test_an_impossible_mixture_is_one_line(tmp_path, both, options, message):
+    with pytest.raises(UserError, match=message):
         run_mix(tmp_path / "out", *both, **options)
-    assert type(error.value).__name__ in ("UserError", "TemplateError")
     assert not (tmp_path / "out" / "train.parquet").exists()
 
 
-def test_rows_keep_what_they_say_and_are_numbered_anew(tmp_path, both):
+@pytest.mark.parametrize("options", [{"counts": "xlam"}, {"counts": "xlam=-1"}, {"weights": "xlam=0"}, {"mask": 1.1}])
+def test_an_unreadable_option_is_one_line(tmp_path, both, options, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_mix(tmp_path / "out", *both, **options)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: argument --{next(iter(options))}: expected ")
+
+
+def test_rows_keep_their_content_and_get_new_numbers(tmp_path, both):
     rows, _ = run_mix(tmp_path, *both, preset="full")
     before = [row for folder in both for row in all_rows(folder)]
 
@@ -115,20 +117,10 @@ def test_no_conversation_is_on_both_sides_and_rows_are_shuffled(tmp_path, both, 
     assert order != sorted(order)
 
 
-@pytest.mark.parametrize("size", [1, 16, 8192])
-def test_the_shuffle_does_not_depend_on_how_it_is_done(tmp_path, both, monkeypatch, size):
-    options = {"preset": "full", "seed": 4, "irrelevance": 0.2, "mask": 0.4}
-    run_mix(tmp_path / "a", *both, **options)
-    monkeypatch.setattr(mixing, "_BUCKET", size)
-    run_mix(tmp_path / "b", *both, **options)
-    assert all_rows(tmp_path / "a") == all_rows(tmp_path / "b")
-
-
-def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(tmp_path, both):
-    common = [sys.executable, mix.__file__, "--input", *map(str, both), "--preset", "full", "--irrelevance", "0.3"]
-    for name, seed, workers in (("a", "1", "1"), ("b", "1", "2"), ("c", "2", "1")):
-        options = ["--mask", "0.3", "--seed", seed, "--workers", workers, "--output", tmp_path / name]
-        subprocess.run([*common, *options], check=True, capture_output=True)
+def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(tmp_path, both, monkeypatch):
+    monkeypatch.setattr(script, "_BATCH", 15)
+    for name, seed, workers in (("a", 1, 1), ("b", 1, 2), ("c", 2, 1)):
+        run_mix(tmp_path / name, *both, irrelevance=0.3, mask=0.3, seed=seed, workers=workers)
     a, b, c = ([(tmp_path / name / file).read_bytes() for file in FILES] for name in "abc")
     assert a == b
     assert a[0] != c[0] and a[1] != c[1]
@@ -145,16 +137,16 @@ def test_equal_prompts_are_kept_once_and_counted(tmp_path, xlam_folder):
     rows, stats = run_mix(tmp_path / "out", xlam_folder, other, xlam_folder, preset="xlam-only", report=page)
     prompts = [json.dumps(row["prompt"]) for row in rows]
     assert len(prompts) == len(set(prompts)) == 40
-    # The first of equal prompts stays, with its reference.
+    # The first of equal prompts stays, with its ground truth.
     assert all(row["reward_model"]["ground_truth"] != "[]" for row in rows)
     dropped = stats["data_sources"]["toolcall/xlam"]["dropped"]
-    assert dropped == {"duplicate": 40, "duplicate_other_reference": 5}
+    assert dropped == {"duplicate": 40, "duplicate_other_ground_truth": 5}
     train = xlam_folder / "train.parquet"
     assert f"{other}, row 2:\n\n    has the prompt of {train}, row 2\n" in page.read_text()
     assert f"{train}, row 1:\n\n    has the prompt of {train}, row 1\n" in page.read_text()
 
 
-def test_irrelevant_rows_have_lost_the_answers_tools(tmp_path, both):
+def test_irrelevant_rows_lack_the_tools_of_their_ground_truth(tmp_path, both):
     before = {json.dumps(row["prompt"][1:]): row for folder in both for row in all_rows(folder)}
     rows, stats = run_mix(tmp_path, *both, preset="full", irrelevance=0.3)
     irrelevant = [row for row in rows if row["reward_model"]["ground_truth"] == "[]"]
@@ -196,10 +188,10 @@ def test_masked_rows_have_other_names_everywhere_and_the_same_descriptions(tmp_p
         assert set(call["arguments"]) <= set(tool["parameters"]["properties"])
         [old_call] = json.loads(original["reward_model"]["ground_truth"])
         assert list(call["arguments"].values()) == list(old_call["arguments"].values())
-        assert reference_earns_reward(row)
+        assert ground_truth_earns_reward(row)
 
 
-def test_rows_of_evaluation_files_are_left_out(tmp_path, both):
+def test_rows_of_evaluation_files_are_dropped(tmp_path, both):
     (tmp_path / "queries.jsonl").write_text(
         json.dumps({"question": [[{"role": "user", "content": "what is the WEATHER like in City 3, today"}]]})
     )
@@ -223,11 +215,10 @@ def test_a_prepared_file_counts_as_an_evaluation_file(tmp_path, both, toolace_fo
         run_mix(tmp_path, *both, preset="toolace-only", decontaminate=toolace_folder / "test.parquet")
 
 
-@pytest.mark.parametrize("share", [0.5])
-def test_another_template_is_put_in(tmp_path, both, share):
+def test_another_template_is_put_in(tmp_path, both):
     template = tmp_path / "mine.txt"
     template.write_text("Only these:\n{tools}")
-    rows, _ = run_mix(tmp_path / "out", *both, preset="full", template=template, mask=share, irrelevance=0.2)
+    rows, _ = run_mix(tmp_path / "out", *both, preset="full", template=template, mask=0.5, irrelevance=0.2)
     for row in rows:
         _, tools = split_system(row["prompt"][0]["content"], template.read_text())
         assert len(tools) == row["extra_info"]["num_tools"]
@@ -254,7 +245,7 @@ def broken_copy(folder, path):
 
 def test_a_broken_row_stops_or_is_counted(tmp_path, xlam_folder):
     path = broken_copy(xlam_folder, tmp_path / "broken.parquet")
-    with pytest.raises(UserError, match=r"broken\.parquet: row 3: expected a JSON list"):
+    with pytest.raises(UserError, match=r"broken\.parquet, row 3: expected a JSON list"):
         run_mix(tmp_path / "out", path, preset="xlam-only")
     rows, stats = run_mix(tmp_path / "out", path, preset="xlam-only", on_error="skip")
     assert len(rows) == 38
@@ -262,7 +253,7 @@ def test_a_broken_row_stops_or_is_counted(tmp_path, xlam_folder):
 
 
 @pytest.mark.parametrize("name", ["missing", "empty_folder", "text.parquet", "foreign.parquet"])
-def test_an_input_that_is_no_prepared_file_is_named(tmp_path, name):
+def test_an_input_that_is_not_prepared_is_named(tmp_path, name):
     (tmp_path / "empty_folder").mkdir()
     (tmp_path / "text.parquet").write_text("no parquet")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "foreign.parquet")
@@ -290,24 +281,7 @@ def test_real_rows_mix_mask_and_lose_their_tools(tmp_path):
     )
     assert len(rows) == 288
     assert stats["irrelevance"]["rows"] == sum(row["reward_model"]["ground_truth"] == "[]" for row in rows) == 58
-    assert all(reference_earns_reward(row) for row in rows)
-
-
-def test_verl_reads_a_mixture(tmp_path, both, monkeypatch, qwen_tokenizer):
-    rl_dataset = pytest.importorskip("verl.utils.dataset.rl_dataset", reason="needs verl")
-    import datasets
-    from omegaconf import OmegaConf
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    run_mix(tmp_path / "m", *both, preset="full", mask=0.5, irrelevance=0.2)
-    config = OmegaConf.create({"max_prompt_length": 8192, "filter_overlong_prompts_workers": None})
-    files = [str(tmp_path / "m" / f"{split}.parquet") for split in ("train", "test")]
-    data = rl_dataset.RLHFDataset(files, qwen_tokenizer, config)
-    assert len(data) == 70
-    number = random.Random(0).randrange(66)
-    expected = pq.read_table(files[0]).to_pylist()[number]
-    assert list(data[number]["raw_prompt"]) == expected["prompt"]
-    assert data[number]["reward_model"] == expected["reward_model"]
+    assert all(ground_truth_earns_reward(row) for row in rows)
 
 
 def test_without_a_mixture_all_rows_are_taken(tmp_path, both):

@@ -1,4 +1,4 @@
-"""data_prep/sft.py: prepared rows as conversations, and what verl's SFT dataset makes of them."""
+"""data_prep/sft.py: prepared rows as conversations."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import sft
-from tooln1.data.scan import digest
+from tooln1.data.rows import calls_of, digest
 from tooln1.errors import UserError
 from tooln1.prompt import TAGS, build_system, format_call_turn, format_response, split_system
 from tooln1.reward_score.toolcall import compute_score
@@ -28,23 +28,19 @@ def run_sft(output, *inputs, **options):
     return json.loads((output / "stats.json").read_text())
 
 
-def calls_of(row):
-    return json.loads(row["reward_model"]["ground_truth"])
-
-
-def test_without_reasoning_the_reply_is_the_reference(tmp_path, toolace_folder):
+def test_without_reasoning_the_response_is_the_ground_truth(tmp_path, toolace_folder):
     run_sft(tmp_path, toolace_folder)
     for split in ("train", "test"):
         rows = read(toolace_folder, split)
         learned = read(tmp_path, split)
         assert [row["messages"][:-1] for row in learned] == [row["prompt"] for row in rows]
-        replies = [{"role": "assistant", "content": format_call_turn(calls_of(row))} for row in rows]
-        assert [row["messages"][-1] for row in learned] == replies
+        responses = [{"role": "assistant", "content": format_call_turn(calls_of(row))} for row in rows]
+        assert [row["messages"][-1] for row in learned] == responses
         for name in ("data_source", "extra_info"):
             assert [row[name] for row in learned] == [row[name] for row in rows]
 
 
-def write_replies(path, rows, reasoning):
+def write_responses(path, rows, reasoning):
     lines = [{"settings": {"model": "m"}}]
     for number, row in enumerate(rows):
         key = digest(row["prompt"]).hex()
@@ -54,30 +50,30 @@ def write_replies(path, rows, reasoning):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_with_reasoning_the_reply_is_one_that_earns_the_reward(tmp_path, toolace_folder, capsys):
+def test_with_reasoning_the_response_is_one_that_earns_the_reward(tmp_path, toolace_folder, capsys):
     rows = read(toolace_folder, "train")
-    write_replies(tmp_path / "responses.jsonl", rows, "because")
+    write_responses(tmp_path / "responses.jsonl", rows, "because")
     stats = run_sft(tmp_path / "out", toolace_folder, responses=tmp_path / "responses.jsonl")
     learned = read(tmp_path / "out", "train")
     assert len(learned) == len(rows[::3])
     for row, source in zip(learned, rows[::3], strict=True):
-        reply = row["messages"][-1]["content"]
-        assert reply.startswith("<think>because</think>")
-        assert compute_score("x", reply, source["reward_model"]["ground_truth"])["score"] == 1
+        response = row["messages"][-1]["content"]
+        assert response.startswith("<think>because</think>")
+        assert compute_score("x", response, source["reward_model"]["ground_truth"])["score"] == 1
     [counts] = stats["data_sources"].values()
     assert counts["dropped"]["not_rewarded"] == len(rows[1::3])
     assert counts["read"] == 30 == counts["kept"] + sum(counts["dropped"].values())
-    assert "no_reply: no reply to the prompt is at hand" in capsys.readouterr().out
+    assert "no_response: there is no response to the prompt" in capsys.readouterr().out
 
 
-def test_real_reasoning_becomes_replies(tmp_path):
+def test_real_reasoning_becomes_responses(tmp_path):
     if not SHARED.is_dir():
         pytest.skip(f"needs the data samples in {SHARED}")
     from data_prep import xlam
 
     xlam.main(["--input", str(SHARED / "xlam_sample.json"), "--output", str(tmp_path), "--workers", "1"])
     reasoned = [json.loads(line) for line in (SHARED / "reasoning_sample.jsonl").read_text().splitlines()]
-    # Some reasoning speaks of the tags themselves, which no rewarded reply may do.
+    # Some reasoning quotes the tags, which no rewarded response may do.
     reasoned = [line for line in reasoned if not any(tag in line["reasoning"] for tag in TAGS)]
     assert len(reasoned) > 30
     with open(tmp_path / "responses.jsonl", "w") as file:
@@ -86,13 +82,13 @@ def test_real_reasoning_becomes_replies(tmp_path):
                 {"role": "system", "content": build_system(line["tools"])},
                 {"role": "user", "content": line["query"]},
             ]
-            reply = format_response(json.loads(line["answers"]), line["reasoning"])
-            file.write(json.dumps({"prompt": digest(prompt).hex(), "response": reply}) + "\n")
+            response = format_response(json.loads(line["answers"]), line["reasoning"])
+            file.write(json.dumps({"prompt": digest(prompt).hex(), "response": response}) + "\n")
     run_sft(tmp_path / "out", tmp_path, responses=tmp_path / "responses.jsonl")
     assert len(read(tmp_path / "out", "train")) + len(read(tmp_path / "out", "test")) == len(reasoned)
 
 
-def test_the_split_is_made_anew_on_request_and_conversations_stay_whole(tmp_path, toolace_folder):
+def test_a_new_split_keeps_conversations_whole(tmp_path, toolace_folder):
     run_sft(tmp_path, toolace_folder, test_size=9, seed=1)
     sides = [{row["extra_info"]["source_row"] for row in read(tmp_path, split)} for split in ("train", "test")]
     assert [len(side) for side in sides] == [7, 3] and not sides[0] & sides[1]
@@ -107,8 +103,8 @@ def test_another_template_is_put_in(tmp_path, toolace_folder):
         assert "<think>" not in one["messages"][0]["content"]
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"prompt": "zz", "response": "x"}', '{"prompt": "00", "response": 5}'])
-def test_a_file_that_holds_no_replies_is_named_with_its_line(tmp_path, toolace_folder, line):
+@pytest.mark.parametrize("line", ["{", "[]", '{"response": "x"}', '{"prompt": "00", "response": 5}'])
+def test_a_file_that_holds_no_responses_is_named_with_its_line(tmp_path, toolace_folder, line):
     (tmp_path / "responses.jsonl").write_text('{"settings": {}}\n' + line + "\n")
     with pytest.raises(UserError, match=r"responses\.jsonl: line 2: expected"):
         run_sft(tmp_path / "out", toolace_folder, responses=tmp_path / "responses.jsonl")
@@ -121,39 +117,3 @@ def test_the_same_bytes_come_again(tmp_path, toolace_folder, xlam_folder):
         run_sft(tmp_path / name, toolace_folder, xlam_folder, test_size=0.2, seed=5)
     for file in ("train.parquet", "test.parquet", "stats.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-
-
-def learned_text(dataset, number, tokenizer):
-    item = dataset[number]
-    return tokenizer.decode(item["input_ids"][item["loss_mask"] == 1])
-
-
-def test_verl_learns_the_last_reply_or_every_assistant_message(tmp_path, toolace_folder, qwen_tokenizer):
-    module = pytest.importorskip("verl.utils.dataset.multiturn_sft_dataset", reason="needs verl")
-    from omegaconf import OmegaConf
-
-    from tooln1.data.sft_dataset import LastReplyDataset
-
-    run_sft(tmp_path, toolace_folder)
-    config = OmegaConf.create({"max_length": 8192, "pad_mode": "no_padding", "truncation": "error"})
-    files = [str(tmp_path / "train.parquet")]
-    every = module.MultiTurnSFTDataset(files, qwen_tokenizer, config)
-    last = LastReplyDataset(files, qwen_tokenizer, config)
-    rows = read(tmp_path, "train")
-    assert len(every) == len(last) == len(rows)
-    for number, row in enumerate(rows):
-        said = [m["content"] + "<|im_end|>\n" for m in row["messages"] if m["role"] == "assistant"]
-        assert learned_text(every, number, qwen_tokenizer) == "".join(said)
-        assert learned_text(last, number, qwen_tokenizer) == said[-1]
-    assert any(len(row["messages"]) > 4 for row in rows)
-
-
-def test_verls_trainer_finds_the_dataset_by_its_name(tmp_path, toolace_folder, qwen_tokenizer):
-    trainer = pytest.importorskip("verl.trainer.sft_trainer", reason="needs verl")
-    from omegaconf import OmegaConf
-
-    run_sft(tmp_path, toolace_folder)
-    chosen = {"path": "pkg://tooln1.data.sft_dataset", "name": "LastReplyDataset"}
-    config = OmegaConf.create({"custom_cls": chosen, "max_length": 8192, "pad_mode": "no_padding"})
-    data = trainer.create_sft_dataset([str(tmp_path / "train.parquet")], config, qwen_tokenizer, None)
-    assert type(data).__name__ == "LastReplyDataset" and len(data) == len(read(tmp_path, "train"))

@@ -1,4 +1,4 @@
-"""The synthetic world's files, as verl's own readers see them."""
+"""data_prep/synthetic.py: the files of the quickstart's world."""
 
 import json
 import subprocess
@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tooln1.tiny.stages import GRPO, SFT
 
 from data_prep.synthetic import main
-from tooln1.config import compose
-from tooln1.data.rows import reference_earns_reward
+from tooln1.data.rows import ground_truth_earns_reward
 from tooln1.data.validate import validate_parquet
 from tooln1.tiny.world import KINDS
 
@@ -26,7 +24,7 @@ def rows(tiny_data, name):
 
 
 def written_calls(row):
-    """The reference calls of a row, and the calls that stand in its prompt already."""
+    """Return the ground truth calls of a row, and the calls in its prompt."""
     calls = json.loads(row["reward_model"]["ground_truth"])
     for message in row["prompt"]:
         if message["role"] == "assistant":
@@ -35,7 +33,7 @@ def written_calls(row):
 
 
 def pairs(table):
-    """(tool, value) as JSON text, a list item by item: True, 1 and "1" stay apart."""
+    """Return (tool, value) pairs, values as JSON text: True, 1 and "1" stay apart. A list counts item by item."""
     return {
         (call["name"], json.dumps(item))
         for row in table
@@ -46,7 +44,7 @@ def pairs(table):
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONHASHSEED", "7")  # sets of strings come in another order there
+    monkeypatch.setenv("PYTHONHASHSEED", "7")  # sets of strings have another order there
     script = Path(__file__).parents[2] / "data_prep" / "synthetic.py"
     command = [sys.executable, str(script), "--output", str(tmp_path), "--seed", "0", *SIZES]
     subprocess.run(command, check=True, capture_output=True)
@@ -62,9 +60,9 @@ def test_another_seed_gives_other_rows(tiny_data, tmp_path):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_row_is_valid_and_its_reference_earns_the_reward(split, tiny_data):
+def test_every_row_is_valid_and_its_ground_truth_earns_the_reward(split, tiny_data):
     assert validate_parquet(tiny_data / f"{split}.parquet") == COUNTS[split]
-    assert all(reference_earns_reward(row) for row in rows(tiny_data, split))
+    assert all(ground_truth_earns_reward(row) for row in rows(tiny_data, split))
 
 
 def test_every_kind_occurs_and_the_test_has_as_many_rows_of_each(tiny_data):
@@ -85,7 +83,7 @@ def test_train_and_test_share_no_tool_and_value(tiny_data):
 
 
 def test_train_and_test_share_no_request_and_neither_does_the_warm_start(tiny_data):
-    """Tasks without a call have their pairs in the request only."""
+    """Tasks without a call show their pairs in the request only."""
 
     def requests(name, key):
         return {m["content"] for row in rows(tiny_data, name) for m in row[key] if m["role"] == "user"}
@@ -98,39 +96,6 @@ def test_train_and_test_share_no_request_and_neither_does_the_warm_start(tiny_da
 def test_no_prompt_occurs_twice(split, tiny_data):
     prompts = [json.dumps(row["prompt"]) for row in rows(tiny_data, split)]
     assert len(set(prompts)) == len(prompts)
-
-
-def test_verls_dataset_reads_every_row(tiny_data, tiny_model, tmp_path, monkeypatch):
-    import datasets
-    from transformers import AutoTokenizer
-    from verl.utils.dataset.rl_dataset import RLHFDataset
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    config = compose(GRPO, ["data.filter_overlong_prompts_workers=1"]).data
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    read = RLHFDataset([str(tiny_data / "train.parquet")], tokenizer, config)
-    assert len(read) == COUNTS["train"]  # none is longer than the recipe allows
-    expected = rows(tiny_data, "train")
-    for index in (0, 7, 299):
-        assert list(read[index]["raw_prompt"]) == expected[index]["prompt"]
-        assert read[index]["reward_model"]["ground_truth"] == expected[index]["reward_model"]["ground_truth"]
-        assert read[index]["data_source"] == "toolcall/synthetic"
-
-
-def test_verls_warm_start_learns_the_replies_and_nothing_else(tiny_data, tiny_model):
-    from transformers import AutoTokenizer
-    from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
-
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    config = compose(SFT, ["data.train_files=x", "model.path=x"]).data
-    read = MultiTurnSFTDataset([str(tiny_data / "sft.parquet")], tokenizer, config)
-    assert len(read) == COUNTS["sft"]
-    for index, row in enumerate(rows(tiny_data, "sft")):
-        learned = read[index]["input_ids"][read[index]["loss_mask"] == 1]
-        replies = [message["content"] for message in row["messages"] if message["role"] == "assistant"]
-        # verl's mask takes in the newline that Qwen2's template writes after every turn.
-        assert tokenizer.decode(learned) == "".join(f"{reply}<|im_end|>\n" for reply in replies)
-        assert len(replies) > 1
 
 
 def test_the_closing_table_counts_the_kinds(tmp_path, capsys):

@@ -5,19 +5,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 
 from data_prep import toolace
 from tooln1.data import rows
+from tooln1.data.counts import Counts
+from tooln1.data.prepare import make_rows
+from tooln1.data.toolace import read_conversation
 from tooln1.data.validate import validate_parquet
 from tooln1.errors import UserError
 from tooln1.prompt import build_system, format_call_turn
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "data_prep" / "toolace.py"
-SAMPLE = ROOT.parent / "shared" / "data" / "toolace_sample.json"
+SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "toolace_sample.json"
 
 TOOLS = [{"name": "Find It (beta)", "description": "finds", "parameters": {"type": "dict", "properties": {"q": {}}}}]
 CALL = '[Find It (beta)(q="x) y")]'
@@ -42,9 +44,16 @@ def record(*turns, system=None, tools=TOOLS):
     return {"system": system or SYSTEM.replace("{tools}", json.dumps(tools)), "conversations": conversations}
 
 
-def prepare(*turns, **options):
-    record_options = {key: options.pop(key) for key in ("system", "tools") if key in options}
-    return toolace.prepare_conversation(record(*turns, **record_options), 7, toolace.Options(**options))
+def read(raw, **options):
+    """Read a record, the seventh of its source, and make rows of it."""
+    counts, conversation = Counts(), read_conversation(raw)
+    rows = make_rows(conversation, 7, counts, **options)
+    assert counts.of()["kept"] == len(rows)
+    return SimpleNamespace(data_source=conversation.data_source, rows=rows, dropped=counts.of()["dropped"])
+
+
+def prepare(*turns, system=None, **options):
+    return read(record(*turns, system=system), **options)
 
 
 def test_one_call_is_one_row():
@@ -87,21 +96,21 @@ def test_calls_as_json_objects_and_tools_in_a_field_are_taken():
     written = json.dumps(CALLS[0])
     raw = record("human: find it", f"function_call: {written}", system="Be kind.")
     for tools in (TOOLS, json.dumps(TOOLS)):
-        outcome = toolace.prepare_conversation({**raw, "tools": tools}, 0, toolace.Options())
+        outcome = read({**raw, "tools": tools})
         [row] = outcome.rows
         assert json.loads(row["reward_model"]["ground_truth"]) == CALLS
         assert row["prompt"][0]["content"] == build_system(TOOLS, "Be kind.")
 
 
-def test_a_system_turn_serves_as_the_system_text():
+def test_a_system_turn_may_hold_the_system_text():
     raw = record("user: find it", f"assistant: {CALL}")
     raw["conversations"].insert(0, {"from": "system", "value": raw.pop("system")})
-    [row] = toolace.prepare_conversation(raw, 0, toolace.Options()).rows
+    [row] = read(raw).rows
     assert row["prompt"][0]["content"].endswith(build_system(TOOLS))
     assert row["extra_info"]["turn"] == 2
 
 
-def test_the_system_text_keeps_what_is_neither_tools_nor_the_way_to_answer():
+def test_the_context_is_the_system_text_without_tools_and_instructions():
     system = "You are Ada, a nurse.\nThe current time is 2024-05-01.\n" + SYSTEM + "\nNever give a diagnosis [ever]."
     [row] = prepare("user: find it", f"assistant: {CALL}", system=system.replace("{tools}", json.dumps(TOOLS))).rows
     assert row["prompt"][0]["content"] == build_system(
@@ -162,9 +171,9 @@ def test_without_a_tool_list_every_step_is_counted(system, reason):
     assert outcome.dropped == {reason: 2}
 
 
-def test_a_row_whose_own_reference_earns_nothing_is_dropped(monkeypatch):
-    monkeypatch.setattr(rows, "reference_earns_reward", lambda row: False)
-    assert prepare("user: x", f"assistant: {CALL}").dropped == {"reference_not_rewarded": 1}
+def test_a_row_whose_own_ground_truth_earns_nothing_is_dropped(monkeypatch):
+    monkeypatch.setattr(rows, "ground_truth_earns_reward", lambda row: False)
+    assert prepare("user: x", f"assistant: {CALL}").dropped == {"ground_truth_not_rewarded": 1}
 
 
 @pytest.mark.parametrize(
@@ -182,22 +191,14 @@ def test_a_row_whose_own_reference_earns_nothing_is_dropped(monkeypatch):
 )
 def test_a_record_that_is_no_conversation_is_an_error(raw, message):
     with pytest.raises(UserError, match=message):
-        toolace.prepare_conversation(raw, 0, toolace.Options())
-
-
-def run_script(*arguments):
-    return subprocess.run(
-        [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120
-    )
-
-
-def write_input(path, number=10):
-    path.write_text(json.dumps([record(f"user: find {n}", f"assistant: {CALL}") for n in range(number)]))
-    return path
+        read(raw)
 
 
 def test_the_script_writes_three_files_and_a_table(tmp_path):
-    done = run_script("--input", write_input(tmp_path / "in.json"), "--output", tmp_path / "out", "--test-size", 2)
+    lines = [json.dumps(record(f"user: find {n}", f"assistant: {CALL}")) for n in range(10)]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    options = ("--input", tmp_path / "in.jsonl", "--output", tmp_path / "out", "--test-size", "2")
+    done = subprocess.run([sys.executable, toolace.__file__, *options], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"toolcall/toolace_single_turn +10 +10 +10 +0\n", done.stdout)
     assert validate_parquet(tmp_path / "out" / "train.parquet") == 8
@@ -205,51 +206,6 @@ def test_the_script_writes_three_files_and_a_table(tmp_path):
     stats = json.loads((tmp_path / "out" / "stats.json").read_text())
     assert stats["conversations"] == {"read": 10, "kept": 10, "dropped": {}}
     assert stats["rows"] == {"train": 8, "test": 2}
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_other_kinds_of_files_give_the_same_bytes(tmp_path, suffix):
-    rows = json.loads(write_input(tmp_path / "in.json").read_text())
-    other = tmp_path / f"in{suffix}"
-    if suffix == ".jsonl":
-        other.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        import pyarrow as pa
-
-        pq.write_table(pa.Table.from_pylist(rows), other)
-    for name, source in (("a", tmp_path / "in.json"), ("b", other)):
-        toolace.main(["--input", str(source), "--output", str(tmp_path / name)])
-    for name in ("train.parquet", "test.parquet"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-
-
-@pytest.mark.parametrize(
-    "content, options, message",
-    [
-        ('[{"system": "x", "conver', [], "row 0: broken JSON"),
-        ('[5, {"a": 1}]', [], "row 0: expected an object"),
-        ("[]", [], "nothing to train on"),
-        ("[]", ["--test-size", "none"], "--test-size none"),
-        ("[]", ["--template", "nowhere.txt"], "nowhere.txt"),
-    ],
-)
-def test_what_the_user_can_mend_is_one_line(tmp_path, content, options, message):
-    (tmp_path / "in.json").write_text(content)
-    done = run_script("--input", tmp_path / "in.json", "--output", tmp_path / "out", *options)
-    assert done.returncode == 2
-    assert re.fullmatch(rf"error: .*{message}.*\n", done.stderr)
-    assert not (tmp_path / "out" / "train.parquet").exists()
-
-
-def test_broken_rows_are_skipped_and_counted_on_request(tmp_path):
-    good = [record(f"user: find {n}", f"assistant: {CALL}") for n in range(4)]
-    lines = [json.dumps(row) for row in good]
-    (tmp_path / "in.jsonl").write_text("\n".join([lines[0], "{cut", lines[1], "5", *lines[2:]]))
-    toolace.main(["--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path), "--on-error", "skip"])
-    stats = json.loads((tmp_path / "stats.json").read_text())
-    assert stats["conversations"] == {"read": 6, "kept": 4, "dropped": {"broken_row": 2}}
-    written = [row for name in ("train", "test") for row in pq.read_table(tmp_path / f"{name}.parquet").to_pylist()]
-    assert sorted(row["extra_info"]["source_row"] for row in written) == [0, 2, 4, 5]
 
 
 def test_every_real_call_arrives_in_the_files(tmp_path):
@@ -275,32 +231,3 @@ def test_every_real_call_arrives_in_the_files(tmp_path):
     for part in (stats["conversations"], stats["steps"]):
         assert part["read"] == part["kept"] + sum(part["dropped"].values())
     assert stats["steps"] == {"read": 266, "kept": 97, "dropped": {"no_call": 169}}
-
-
-def test_verl_reads_the_files(tmp_path, monkeypatch, qwen_tokenizer):
-    rl_dataset = pytest.importorskip("verl.utils.dataset.rl_dataset", reason="needs verl")
-    import datasets
-    from omegaconf import OmegaConf
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    turns = ("user: first", f"assistant: {CALL}", "tool: [1]", "assistant: Done.", "user: again", f"assistant: {CALL}")
-    (tmp_path / "in.json").write_text(json.dumps([record(*turns)] * 3))
-    toolace.main(["--input", str(tmp_path / "in.json"), "--output", str(tmp_path), "--test-size", "1"])
-    config = OmegaConf.create({"max_prompt_length": 4096, "filter_overlong_prompts_workers": None})
-    tokenizer = qwen_tokenizer
-    data = rl_dataset.RLHFDataset(str(tmp_path / "train.parquet"), tokenizer, config)
-    assert len(data) == 4  # the filter for long prompts, which renders each one, has kept them all
-    batch = rl_dataset.collate_fn([data[number] for number in range(4)])
-    assert list(batch["index"]) == [0, 1, 2, 3]
-    assert json.loads(batch["reward_model"][1]["ground_truth"]) == CALLS
-    text = tokenizer.apply_chat_template(list(batch["raw_prompt"][1]), add_generation_prompt=True, tokenize=False)
-    system = build_system(TOOLS, KEPT)
-    assert text == (
-        f"<|im_start|>system\n{system}<|im_end|>\n"
-        "<|im_start|>user\nfirst<|im_end|>\n"
-        f"<|im_start|>assistant\n{format_call_turn(CALLS)}<|im_end|>\n"
-        "<|im_start|>user\n<tool_response>\n[1]\n</tool_response><|im_end|>\n"
-        "<|im_start|>assistant\nDone.<|im_end|>\n"
-        "<|im_start|>user\nagain<|im_end|>\n"
-        "<|im_start|>assistant\n"
-    )

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from example_scripts import ROOT, run_script
 
-from tooln1.data.scan import digest
+from tooln1.data.rows import digest
 from tooln1.prompt import format_response
 
 SAMPLES = ROOT.parent / "shared" / "data"

@@ -13,8 +13,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from tooln1.config import compose, quote
-from tooln1.data.parquet import write_parquet
-from tooln1.data.rows import make_row
+from tooln1.data.rows import make_row, write_parquet
 from tooln1.prompt import format_calls
 from tooln1.reward_score.toolcall import compute_score
 from tooln1.tiny.rows import careful_response, draw_kind, hasty_response, load_compact_template, prompt_messages

@@ -1,6 +1,6 @@
 """Two ways of making a row harder, as Hammer does (https://arxiv.org/abs/2410.04587).
 
-Irrelevance: the tools of the answer are taken out of the list, so that the right reply calls nothing. Masking:
+Irrelevance: the tools that the ground truth calls leave the list, so that the right response calls nothing. Masking:
 functions and parameters get random names, so that only their descriptions say what they do.
 """
 
@@ -37,10 +37,10 @@ def read_call_turn(content: str) -> tuple[str, list[dict[str, Any]]] | None:
 def without_answer_tools(
     tools: Sequence[Mapping[str, Any]], calls: Sequence[Mapping[str, Any]], turns: Sequence[Message]
 ) -> list[Mapping[str, Any]] | None:
-    """Return the tools that the reference does not call.
+    """Return the tools that the ground truth does not call.
 
-    None if no irrelevant row can be made: nothing is called, no other tool is listed, or an earlier turn of the prompt
-    has called one of the tools that would go.
+    None if no irrelevant row can be made: the ground truth calls nothing, no other tool is listed, or an earlier turn
+    of the prompt calls one of the removed tools.
     """
     answer = {call["name"] for call in calls}
     left = [tool for tool in tools if tool["name"] not in answer]
@@ -57,13 +57,13 @@ def mask(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, str]]]:
     """Return tools, calls and turns with every function and parameter renamed at random; descriptions stay.
 
-    A name is replaced wherever it is one: in the list, in the calls of the reference and of earlier turns, and in
-    tool results that quote it.
+    A name is replaced in the list, in the calls of the ground truth and of earlier turns, and in tool results that
+    quote it.
     """
     taken = {tool["name"] for tool in tools}
     names = {name: _random_name(rng, taken) for name in dict.fromkeys(tool["name"] for tool in tools)}
     parameters: dict[str, dict[str, str]] = {name: {} for name in names}
-    # Two tools of one name share a map: which of them a call means, nothing says.
+    # Two tools of one name share a map: nothing says which of them a call means.
     for tool in tools:
         new = parameters[tool["name"]]
         new.update({key: _random_name(rng, taken) for key in tool["parameters"]["properties"] if key not in new})

@@ -1,8 +1,8 @@
-"""What evaluation files ask and which tools they list, so that training rows with the same can be left out.
+"""The requests and tools of evaluation files, so that training rows with the same can be left out.
 
-Files of any benchmark are searched for requests and tools by the field names in use: BFCL, API-Bank and ACEBench were
-looked at, and prepared parquet files work too. A request counts as the same whatever its case, punctuation and white
-space; a tool if name and parameter names are the same.
+Requests and tools are found by their usual field names: those of BFCL, API-Bank, ACEBench, and prepared parquet files.
+Two requests are the same if their words are, whatever the case, punctuation and white space. Two tools are the same if
+their names and parameter names are.
 """
 
 import json
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tooln1.calls import ToolListError, normalize_tools
 from tooln1.data.sources import open_source
 from tooln1.errors import UserError
+from tooln1.tools import ToolListError, normalize_tools
 
 REASONS = {
     "query_in_evaluation": "a request of the row occurs in an evaluation file",
@@ -31,15 +31,15 @@ _ACEBENCH_TURN = re.compile(r"^(user|system):", re.MULTILINE)
 
 @dataclass
 class Evaluation:
-    """The requests and tools of evaluation files, in the form they are compared in."""
+    """The requests and tools of evaluation files, in the form in which they are compared."""
 
     queries: set[str] = field(default_factory=set)
     tools: set[tuple[str, ...]] = field(default_factory=set)
 
     def why_not(self, queries: Sequence[str], tools: Iterable[Mapping[str, Any]]) -> str | None:
-        """Return the reason to leave out a row with these user turns and tools, None if it may stay.
+        """Return the reason to drop a row with these user turns and tools, None if it may stay.
 
-        A short turn only counts if it is the row's only one.
+        A short turn counts only if it is the row's only one.
         """
         for query in map(normalize_query, queries):
             if query in self.queries and (len(queries) == 1 or len(query) >= _SHORT):
@@ -48,7 +48,7 @@ class Evaluation:
 
 
 def normalize_query(text: str) -> str:
-    """Return the words of a text, in small letters."""
+    """Return the words of a text in lower case."""
     return " ".join(_WORDS.findall(text.casefold()))
 
 
@@ -66,7 +66,7 @@ def read_evaluation(paths: Sequence[str | Path]) -> Evaluation:
     everything = Evaluation()
     for path in paths:
         found = Evaluation()
-        for position, row in enumerate(open_source(path, "").read(lambda passed: None)):
+        for position, row in enumerate(open_source(path, "").rows):
             if isinstance(row, UserError):
                 raise UserError(f"{path}: row {position}: {row}")
             _collect(row, found)
@@ -119,7 +119,7 @@ def _add_tool(value: Mapping[str, Any], found: Evaluation) -> None:
 
 
 def _decoded(value: Any) -> Any:
-    """JSON text as what it says: some files hold their tools as text."""
+    """Decode JSON text: some files hold their tools as text."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
             return json.loads(value)

@@ -1,28 +1,26 @@
-"""Asking an OpenAI-compatible endpoint for replies to prepared prompts, and keeping those that earn the reward.
+"""Asking an OpenAI-compatible endpoint for responses to prepared prompts, and scoring them.
 
-That is how the paper filtered DeepSeek-R1's: a reply counts only if its form and its calls are right.
+The paper filtered the responses of DeepSeek-R1 so: a response counts only if its form and its calls are right.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.prepared import Unit, each_row
-from tooln1.data.scan import digest
-from tooln1.data.sft import earns_reward, with_template
-from tooln1.endpoint import Endpoint, Failures, NoResponse, ask, ask_all
+from tooln1.data.prepared import PreparedRow, with_template
+from tooln1.data.rows import digest, earns_reward
+from tooln1.endpoint import Endpoint, NoResponse, Response, ask, ask_all
 from tooln1.errors import UserError
 from tooln1.response_log import ResponseLog
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher(Endpoint):
-    """An endpoint that is asked up to `samples` times a prompt. Prices are dollars for a million tokens.
+    """An endpoint that gets up to `samples` requests a prompt. Prices are dollars for a million tokens.
 
-    No seed is sent: few endpoints honour one, and vLLM 0.28 on a CPU ends at a seeded request that it takes in pieces.
+    No seed is sent: few endpoints honour one, and vLLM 0.28 on a CPU crashes on a seeded request with chunked prefill.
     """
 
     samples: int = 1
@@ -35,7 +33,7 @@ class Teacher(Endpoint):
 
 
 class TeacherLog(ResponseLog):
-    """Responses to prompts, {"prompt", "response", "reward", "input_tokens", "output_tokens", …}, with their counts.
+    """A log of {"prompt", "response", "reward", "input_tokens", "output_tokens", …} with its counts.
 
     `asked` counts the responses to each prompt, `rewarded` holds the prompts with one that earned the reward.
     """
@@ -62,58 +60,6 @@ class TeacherLog(ResponseLog):
             self.tokens[name] += line.get(name) or 0
 
 
-def collect(
-    units: Sequence[Unit],
-    teacher: Teacher,
-    log: TeacherLog,
-    template: str | None = None,
-    limit: int | None = None,
-    skip_broken: bool = False,
-) -> Failures:
-    """Ask for responses to every prompt that has none that earns the reward yet, and add them to the log.
-
-    Args:
-        template: another template to write the prompts with.
-        limit: ask for this many rows at most.
-        skip_broken: leave out rows that are not prepared ones, instead of stopping at them.
-
-    Returns:
-        The prompts without any response; the next run asks them again.
-
-    Raises:
-        UserError: the endpoint refuses, keeps failing, or an input row is broken. The log keeps what there is.
-    """
-    rows = ((unit, row) for unit in units for _, row in each_row(unit, skip_broken, lambda error: None))
-    total = sum(unit.rows for unit in units)
-    prompts = _open_prompts(islice(rows, limit), teacher, log, template)
-    failures = ask_all(
-        teacher,
-        prompts,
-        lambda client, prompt: _ask(client, teacher, log, prompt),
-        min(total, limit or total),
-        lambda seconds: _progress(teacher, log, seconds),
-    )
-    responses = sum(log.asked.values())
-    if failures.stopped:
-        raise UserError(
-            f"{teacher.base_url}: keeps failing ({failures.reasons[-1][1]}); {responses:,} responses are kept, and the "
-            "same command resumes from there"
-        )
-    if failures.reasons and not responses:
-        raise UserError(f"{teacher.base_url}: not one request succeeded ({failures.reasons[-1][1]}); check the address")
-    return failures
-
-
-def compose_reply(content: str | None, reasoning: str | None) -> str:
-    """Return a reply in one text: some servers return the reasoning apart, or without the tag that opened it."""
-    content = (content or "").strip()
-    if reasoning and reasoning.strip() and "<think>" not in content:
-        return f"<think>{reasoning.strip()}</think>\n{content}"
-    if "</think>" in content and not content.startswith("<think>"):
-        return f"<think>{content}"
-    return content
-
-
 @dataclass(frozen=True)
 class _Prompt:
     key: str
@@ -121,17 +67,42 @@ class _Prompt:
     row: dict[str, Any]
 
 
-def _open_prompts(
-    rows: Iterable[tuple[Unit, dict[str, Any]]], teacher: Teacher, log: TeacherLog, template: str | None
-) -> Iterator[_Prompt | None]:
-    """Yield each prompt that is to be asked, None for a row that needs it no more."""
-    seen: set[str] = set()
-    for unit, row in rows:
-        messages = with_template(row["prompt"], unit.template, template)
+def collect(
+    prepared: Sequence[PreparedRow], teacher: Teacher, log: TeacherLog, template: str | None = None
+) -> list[str]:
+    """Ask for responses to every prompt that has none that earns the reward yet, and add them to the log.
+
+    Args:
+        template: another template to write the prompts with.
+
+    Returns:
+        Why requests failed, one reason for each prompt without a response. The next run asks them again.
+
+    Raises:
+        UserError: the endpoint refuses or keeps failing. The log keeps what there is.
+    """
+    prompts: dict[str, _Prompt] = {}
+    for one in prepared:
+        messages = with_template(one, template)
         key = digest(messages).hex()
-        done = key in log.rewarded or log.asked[key] >= teacher.samples or key in seen
-        seen.add(key)
-        yield None if done else _Prompt(key, messages, row)
+        if key not in log.rewarded and log.asked[key] < teacher.samples:
+            prompts.setdefault(key, _Prompt(key, messages, one.row))
+    failures = ask_all(
+        teacher,
+        prompts.values(),
+        lambda client, prompt: _ask(client, teacher, log, prompt),
+        len(prompts),
+        lambda seconds: _progress(teacher, log, seconds),
+    )
+    reasons = [reason for _, reason in failures.reasons]
+    if failures.stopped:
+        raise UserError(
+            f"{teacher.base_url}: keeps failing ({reasons[-1]}); {log.asked.total():,} responses are kept, "
+            "and the same command resumes from there"
+        )
+    if reasons and not log.asked:
+        raise UserError(f"{teacher.base_url}: not one request succeeded ({reasons[-1]}); check the address")
+    return reasons
 
 
 async def _ask(client: Any, teacher: Teacher, log: TeacherLog, prompt: _Prompt) -> None:
@@ -150,7 +121,7 @@ async def _ask(client: Any, teacher: Teacher, log: TeacherLog, prompt: _Prompt) 
                 raise
             log.add({**line, "response": "", "reward": 0, "refused": str(error)})
             continue
-        text = compose_reply(response.content, response.reasoning)
+        text = compose_response(response)
         log.add(
             {
                 **line,
@@ -163,8 +134,17 @@ async def _ask(client: Any, teacher: Teacher, log: TeacherLog, prompt: _Prompt) 
         )
 
 
+def compose_response(response: Response) -> str:
+    """Return a response as one text: some servers return the reasoning apart, or without its opening tag."""
+    content, reasoning = response.content.strip(), response.reasoning.strip()
+    if reasoning and "<think>" not in content:
+        return f"<think>{reasoning}</think>\n{content}"
+    if "</think>" in content and not content.startswith("<think>"):
+        return f"<think>{content}"
+    return content
+
+
 def _progress(teacher: Teacher, log: TeacherLog, seconds: float) -> str:
-    replies = sum(log.asked.values())
-    kept = len(log.rewarded)
-    rate = log.tokens["output_tokens"] / seconds if seconds else 0
-    return f"{kept:,} of {replies:,} replies earn 1, {rate:,.0f} tokens/s, ${teacher.cost(log.tokens):,.2f}"
+    speed = log.tokens["output_tokens"] / seconds if seconds else 0
+    earned = f"{len(log.rewarded):,} of {log.asked.total():,} responses earn 1"
+    return f"{earned}, {speed:,.0f} tokens/s, ${teacher.cost(log.tokens):,.2f}"

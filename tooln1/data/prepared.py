@@ -1,7 +1,6 @@
-"""Reading prepared files back: rows of train.parquet and test.parquet for mixing, fine-tuning and distillation."""
+"""Reading prepared files back, for mixing, fine-tuning and distillation."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -10,85 +9,60 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
-from tooln1.data.rows import TEMPLATE_KEY
+from tooln1.data.counts import Counts
+from tooln1.data.rows import ABILITY, STYLE, TEMPLATE_KEY
 from tooln1.data.validate import prompt_problem, truth_problem
 from tooln1.errors import UserError
-from tooln1.prompt import TemplateError, load_template, split_system
+from tooln1.files import one_line
+from tooln1.prompt import TemplateError, fill_template, load_template, split_system
 
 COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
-_BATCH = 250
+# The data source under which broken rows are counted.
+BROKEN = "broken"
+BROKEN_REASONS = {"broken_row": "the row is not a prepared one (--on-error skip)"}
+
+_BATCH = 1000
 _PACKAGED = Path(__file__).parent.parent / "templates"
 
 
-@dataclass(frozen=True)
-class Unit:
-    """A row group of a prepared file, the piece that a worker reads; `first` is the position of its first row."""
+@dataclass(slots=True)
+class PreparedRow:
+    """A row of a prepared file, where it stands, and the template that its file notes."""
 
-    path: str
-    group: int
-    first: int
-    rows: int
+    row: dict[str, Any]
+    place: str
     template: str | None
 
 
-def open_prepared(inputs: Sequence[str | Path]) -> list[Unit]:
-    """Return the row groups of prepared files; a folder stands for its train.parquet and test.parquet.
+def read_prepared(inputs: Sequence[str | Path], skip_broken: bool, counts: Counts) -> list[PreparedRow]:
+    """Return the rows of prepared files; a folder stands for its train.parquet and test.parquet.
+
+    Args:
+        skip_broken: count broken rows instead of stopping at the first.
 
     Raises:
-        UserError: a file is missing, is no parquet file, or has not the columns of prepared rows.
+        UserError: a file is missing or is no file of prepared rows, or a row is broken.
     """
-    units: list[Unit] = []
-    for path in (file for given in inputs for file in _files(Path(given))):
-        try:
-            with pq.ParquetFile(path) as file:
-                units += _units(path, file)
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path}: not a readable parquet file ({error})") from None
-    return units
-
-
-def read_unit(unit: Unit) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
-    """Yield each row with its position in the file, or what is wrong with it.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    position = unit.first
-    try:
-        with pq.ParquetFile(unit.path) as file:
-            for batch in file.iter_batches(_BATCH, row_groups=[unit.group], columns=list(COLUMNS)):
-                for row in batch.to_pylist():
-                    problem = _problem(row)
-                    yield position, UserError(f"row {position}: {problem}") if problem else row
-                    position += 1
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{unit.path}: damaged at row {position} or behind ({error}); write it again") from None
-
-
-def take_apart(system: str, template: str | None) -> tuple[str, list[dict[str, Any]], str]:
-    """Return the context, the tools and the template's text that a prepared row's system message was made of.
-
-    `template` is the one that the row's file notes; a file without a note may be of any packaged template.
-
-    Raises:
-        UserError: it was written with none of them.
-    """
-    for text in (template,) if template else _packaged_templates():
-        try:
-            return *split_system(system, text), text
-        except (ValueError, TemplateError):
-            continue
-    raise UserError("its tool list cannot be found; prepare the file again with a script of data_prep/")
-
-
-@contextmanager
-def naming(unit: Unit, position: int) -> Iterator[None]:
-    """Put the file and the row in front of what is wrong with it."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{unit.path}: row {position}: {error}") from None
+    paths = [path for given in inputs for path in _files(Path(given))]
+    numbers = [_check_file(path) for path in paths]
+    rows = []
+    with tqdm(total=sum(numbers), unit="row", unit_scale=True, desc="reading", disable=None) as bar:
+        for path in paths:
+            template = template_of(path)
+            for position, row in enumerate(_read_file(path)):
+                bar.update(1)
+                place = f"{path}, row {position}"
+                problem = _problem(row)
+                if problem is None:
+                    row.update(ability=ABILITY, reward_model={**row["reward_model"], "style": STYLE})
+                    rows.append(PreparedRow(row, place, template))
+                elif skip_broken:
+                    counts.drop(BROKEN, "broken_row", place, problem)
+                else:
+                    raise UserError(f"{place}: {problem}")
+    return rows
 
 
 def _files(given: Path) -> list[Path]:
@@ -102,50 +76,33 @@ def _files(given: Path) -> list[Path]:
     return files
 
 
-def _units(path: Path, file: pq.ParquetFile) -> Iterator[Unit]:
-    schema = file.schema_arrow
-    missing = [name for name in COLUMNS if name not in schema.names]
-    info = None if missing else schema.field("extra_info").type
-    if missing or not pa.types.is_struct(info) or info.get_field_index("source_row") < 0:
-        raise UserError(
-            f"{path}: not a file of prepared rows; expected the columns {', '.join(COLUMNS)} with "
-            f"extra_info.source_row, found {', '.join(schema.names) or 'none'}"
-        )
-    template = _template_of(file)
-    first = 0
-    for group in range(file.metadata.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        yield Unit(str(path), group, first, rows, template)
-        first += rows
-
-
-def template_of(path: str | Path) -> str | None:
-    """Return the text of the template that a file's prompts were written with, None if nothing tells.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
+@contextmanager
+def _opened(path: str | Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
-            column = next((name for name in ("prompt", "messages") if name in file.schema_arrow.names), None)
-            return _template_of(file, column) if column else None
+            yield file
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable parquet file ({error})") from None
+        raise UserError(f"{path}: not a readable parquet file ({one_line(error)}); write it again") from None
 
 
-def _template_of(file: pq.ParquetFile, column: str = "prompt") -> str | None:
-    noted = (file.schema_arrow.metadata or {}).get(TEMPLATE_KEY)
-    return noted.decode() if noted else _packaged_template_of(file, column)
+def _check_file(path: Path) -> int:
+    """Return the number of rows. Raises UserError if the file lacks columns of prepared rows."""
+    with _opened(path) as file:
+        schema = file.schema_arrow
+        info = schema.field("extra_info").type if "extra_info" in schema.names else pa.null()
+        has_source_row = pa.types.is_struct(info) and info.get_field_index("source_row") >= 0
+        if not has_source_row or any(name not in schema.names for name in COLUMNS):
+            raise UserError(
+                f"{path}: not a file of prepared rows; expected the columns {', '.join(COLUMNS)} with "
+                f"extra_info.source_row, found {', '.join(schema.names) or 'none'}"
+            )
+        return file.metadata.num_rows
 
 
-def _packaged_template_of(file: pq.ParquetFile, column: str) -> str | None:
-    """Return which packaged template a file without a note was written with, judged by its first row."""
-    for batch in file.iter_batches(1, columns=[column]):
-        for prompt in batch[column].to_pylist():
-            with suppress(UserError, TypeError, KeyError, IndexError):
-                return take_apart(prompt[0]["content"], None)[2]
-        break
-    return None
+def _read_file(path: Path) -> Iterator[dict[str, Any]]:
+    with _opened(path) as file:
+        for batch in file.iter_batches(_BATCH, columns=list(COLUMNS)):
+            yield from batch.to_pylist()
 
 
 def _problem(row: dict[str, Any]) -> str | None:
@@ -157,9 +114,48 @@ def _problem(row: dict[str, Any]) -> str | None:
     return found if found or row["data_source"] else "data_source is missing"
 
 
-def calls_of(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a prepared row's reference calls."""
-    return json.loads(row["reward_model"]["ground_truth"])
+def template_of(path: str | Path) -> str | None:
+    """Return the text of the template that a file's prompts are written with, None if nothing tells.
+
+    A file that notes none is judged by its first row, which may be written with any packaged template.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    with _opened(path) as file:
+        noted = (file.schema_arrow.metadata or {}).get(TEMPLATE_KEY)
+        if noted:
+            return noted.decode()
+        column = next((name for name in ("prompt", "messages") if name in file.schema_arrow.names), None)
+        batch = next(file.iter_batches(1, columns=[column]), None) if column else None
+    if batch:
+        with suppress(ValueError, TypeError, KeyError, IndexError):
+            return _take_apart(batch[column][0].as_py()[0]["content"], None)[2]
+    return None
+
+
+def take_apart(prepared: PreparedRow) -> tuple[str, list[dict[str, Any]], str]:
+    """Return the context, the tools and the template's text that a row's system message consists of.
+
+    Raises:
+        UserError: the message was not written with the template that the file notes, or with no packaged one.
+    """
+    try:
+        return _take_apart(prepared.row["prompt"][0]["content"], prepared.template)
+    except ValueError:
+        raise UserError(
+            f"{prepared.place}: its tool list cannot be found; prepare the file again with a script of data_prep/"
+        ) from None
+
+
+def _take_apart(system: str, template: str | None) -> tuple[str, list[dict[str, Any]], str]:
+    # A file that notes no template may use any packaged one.
+    for text in (template,) if template else _packaged_templates():
+        try:
+            return *split_system(system, text), text
+        except (ValueError, TemplateError):
+            continue
+    raise ValueError("written with none of the templates")
 
 
 @cache
@@ -167,16 +163,14 @@ def _packaged_templates() -> list[str]:
     return [load_template(path) for path in sorted(_PACKAGED.glob("*.txt"), reverse=True)]
 
 
-def each_row(unit: Unit, skip_broken: bool, broken: Callable[[UserError], Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the good rows of a unit; a broken one goes to `broken`, or ends everything unless `skip_broken`.
+def with_template(prepared: PreparedRow, template: str | None) -> list[dict[str, str]]:
+    """Return a row's prompt, its system message written with another template unless that is None.
 
     Raises:
-        UserError: naming the file and the row.
+        UserError: the system message cannot be taken apart.
     """
-    for position, row in read_unit(unit):
-        if isinstance(row, UserError):
-            if not skip_broken:
-                raise UserError(f"{unit.path}: {row}")
-            broken(row)
-        else:
-            yield position, row
+    system, *turns = prepared.row["prompt"]
+    if template not in (None, prepared.template):
+        context, tools, _ = take_apart(prepared)
+        system = {"role": "system", "content": fill_template(tools, context, template)}
+    return [system, *turns]

@@ -1,19 +1,26 @@
-"""The row every parquet file for reinforcement learning is made of (verl's prompt format)."""
+"""The row that every parquet file for reinforcement learning is made of (verl's prompt format)."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from tooln1.prompt import format_calls, load_template
+from tooln1.files import atomic_path
+from tooln1.prompt import format_calls
+from tooln1.reward_score.toolcall import compute_score
 
 ABILITY = "toolcall"
 STYLE = "rule"
-# Where a prepared file says which template its prompts were written with: taking them apart needs it.
+# Under this key a prepared file holds the template of its prompts: taking a prompt apart needs it.
 TEMPLATE_KEY = b"tooln1.template"
 
-_MESSAGE = pa.struct({"role": pa.string(), "content": pa.string()})
+_ROW_GROUP = 10_000
 
+MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
 _EXTRA_INFO = {
     "split": pa.string(),
     "index": pa.int64(),
@@ -24,68 +31,23 @@ _EXTRA_INFO = {
 }
 
 
-def row_schema(extra_fields: Mapping[str, pa.DataType] | None = None) -> pa.Schema:
-    """Return the Arrow schema of the rows; `extra_fields` are added to extra_info."""
+def row_schema(extra_fields: Mapping[str, pa.DataType] | None = None, template: str | None = None) -> pa.Schema:
+    """Return the Arrow schema of the rows.
+
+    Args:
+        extra_fields: further fields of extra_info.
+        template: the text of the template that the prompts are written with, to be noted in the file.
+    """
     return pa.schema(
         {
             "data_source": pa.string(),
-            "prompt": pa.list_(_MESSAGE),
+            "prompt": MESSAGES,
             "ability": pa.string(),
             "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
             "extra_info": pa.struct({**_EXTRA_INFO, **(extra_fields or {})}),
-        }
+        },
+        metadata=None if template is None else {TEMPLATE_KEY: template.encode()},
     )
-
-
-def with_template(schema: pa.Schema, template: str | None) -> pa.Schema:
-    """Return the schema with the template's text noted in it; None is the thinking template."""
-    return schema.with_metadata({TEMPLATE_KEY: (load_template() if template is None else template).encode()})
-
-
-def messages_array(prompts: Iterable[Sequence[Mapping[str, str]]]) -> pa.ListArray:
-    """Return lists of {"role", "content"} messages as an Arrow column.
-
-    Raises:
-        UnicodeEncodeError: a text holds half a character.
-    """
-    roles: list[str] = []
-    contents: list[str] = []
-    offsets = [0]
-    for messages in prompts:
-        for message in messages:
-            roles.append(message["role"])
-            contents.append(message["content"])
-        offsets.append(len(roles))
-    flat = pa.StructArray.from_arrays(
-        [pa.array(roles, pa.string()), pa.array(contents, pa.string())], fields=list(_MESSAGE)
-    )
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat)
-
-
-def structs_array(values: Sequence[Mapping[str, Any]], kind: pa.StructType) -> pa.StructArray:
-    """Return objects as an Arrow column; each must have every field."""
-    fields = list(kind)
-    columns = [pa.array([value[field.name] for value in values], field.type) for field in fields]
-    return pa.StructArray.from_arrays(columns, fields=fields)
-
-
-def rows_batch(
-    rows: Sequence[Mapping[str, Any]], extra_fields: Mapping[str, pa.DataType] | None = None
-) -> pa.RecordBatch:
-    """Return rows of `make_row` as an Arrow batch: what RecordBatch.from_pylist does, in half the time."""
-    schema = row_schema(extra_fields)
-    count = len(rows)
-    truths = pa.array([row["reward_model"]["ground_truth"] for row in rows], pa.string())
-    columns = [
-        pa.array([row["data_source"] for row in rows], pa.string()),
-        messages_array(row["prompt"] for row in rows),
-        pa.array([ABILITY] * count, pa.string()),
-        pa.StructArray.from_arrays(
-            [pa.array([STYLE] * count, pa.string()), truths], fields=list(schema.field("reward_model").type)
-        ),
-        structs_array([row["extra_info"] for row in rows], schema.field("extra_info").type),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def make_row(
@@ -105,12 +67,12 @@ def make_row(
     Args:
         data_source: for instance "toolcall/xlam"; verl reports validation figures by it.
         messages: the prompt, as `tooln1.prompt.build_messages` returns it.
-        calls: the reference calls, [{"name", "arguments"}, …].
+        calls: the ground truth, [{"name", "arguments"}, …].
         source_row: the position of the source's row in the input file.
         num_tools: how many tools the prompt lists.
         turn: the position of the target turn in the source's conversation.
-        split, index: where the row ends up; `PreparedFiles.finish` sets both anew.
-        extra: further fields of extra_info, to be declared to `row_schema`.
+        split, index: where the row ends up; `tooln1.data.script.write_data_set` sets both.
+        extra: further fields of extra_info, declared to `row_schema`.
 
     Raises:
         ValueError: a value in the calls is not JSON.
@@ -133,29 +95,62 @@ def make_row(
     }
 
 
-def reference_earns_reward(row: Mapping[str, Any]) -> bool:
-    """Whether the row's own reference, written as a reply, scores 1: a row for which it does not cannot be learned."""
-    # Imported here because validating and reading files must not need the reward.
-    from tooln1.reward_score.toolcall import compute_score
+def write_parquet(
+    path: str | Path, rows: Iterable[Mapping[str, Any]], extra_fields: Mapping[str, pa.DataType] | None = None
+) -> int:
+    """Write rows of `make_row`, atomically, and return how many there were. Raises UserError."""
+    rows = list(rows)
+    with atomic_path(path) as temporary:
+        write_table(temporary, rows, row_schema(extra_fields))
+    return len(rows)
 
-    ground_truth = row["reward_model"]["ground_truth"]
-    reply = f"<think>x</think>\n<tool_call>{ground_truth}</tool_call>"
-    return compute_score(row["data_source"], reply, ground_truth, row["extra_info"])["score"] == 1
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """Write rows to a parquet file as they are."""
+    # A dictionary of prompts would grow to its limit and be thrown away; zstd finds their repetitions.
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["data_source", "ability"]) as writer:
+        for start in range(0, len(rows), _ROW_GROUP):
+            writer.write_table(pa.Table.from_pylist(rows[start : start + _ROW_GROUP], schema))
 
 
-def is_unicode(row: Mapping[str, Any]) -> bool:
-    """Whether every text of the row can be written as UTF-8; half an emoji, as cut JSON escapes leave it, cannot."""
-    texts = [row["reward_model"]["ground_truth"], *(message["content"] for message in row["prompt"])]
-    try:
-        for text in texts:
-            text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def calls_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the ground truth calls of a row."""
+    return json.loads(row["reward_model"]["ground_truth"])
+
+
+def digest(messages: Sequence[Mapping[str, str]]) -> bytes:
+    """Return 128 bits that two prompts share only if they are equal."""
+    content = hashlib.blake2b(digest_size=16)
+    for message in messages:
+        # The length separates the messages: a text may look like the end of one.
+        text = message["content"].encode()
+        content.update(f"{message['role']} {len(text)} ".encode())
+        content.update(text)
+    return content.digest()
+
+
+def conversation_key(prompt: Sequence[Mapping[str, str]]) -> int:
+    """Return a number that rows of one conversation share: they have the messages up to the first request in common."""
+    first = next((n for n, message in enumerate(prompt) if message["role"] == "user"), len(prompt) - 1)
+    return int.from_bytes(digest(prompt[: first + 1])[:8], "little")
+
+
+def earns_reward(row: Mapping[str, Any], response: str) -> bool:
+    """Return whether a response to the row's prompt scores 1."""
+    truth = row["reward_model"]["ground_truth"]
+    return compute_score(row["data_source"], response, truth, row["extra_info"])["score"] == 1
+
+
+def ground_truth_earns_reward(row: Mapping[str, Any]) -> bool:
+    """Return whether the row's ground truth, written as a response, scores 1; otherwise no model can learn the row."""
+    return earns_reward(row, f"<think>x</think>\n<tool_call>{row['reward_model']['ground_truth']}</tool_call>")
 
 
 def why_not_row(row: Mapping[str, Any]) -> str | None:
-    """Return the reason not to write a row, None if it can be trained on."""
-    if not is_unicode(row):
+    """Return the reason to drop a row, None if a model can be trained on it."""
+    try:
+        for text in (row["reward_model"]["ground_truth"], *(message["content"] for message in row["prompt"])):
+            text.encode()
+    except UnicodeEncodeError:  # half an emoji, as cut JSON escapes leave it
         return "bad_unicode"
-    return None if reference_earns_reward(row) else "reference_not_rewarded"
+    return None if ground_truth_earns_reward(row) else "ground_truth_not_rewarded"

@@ -1,189 +1,114 @@
-"""Prepared rows as conversations for verl's SFT trainer: the prompt, and the reply to be learned as its last message.
+"""Prepared rows as conversations for verl's SFT trainer: the prompt, and the response to learn as its last message.
 
-The reply is the reference calls alone, or with reasoning: a reply of another model that earns the reward.
+The response is the ground truth calls alone, or one with reasoning: a response of another model that earns the reward.
 """
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 
-from tooln1.data.parquet import SPLITS
-from tooln1.data.prepared import Unit, calls_of, each_row, naming, take_apart
-from tooln1.data.rows import messages_array, row_schema, structs_array
-from tooln1.data.scan import digest
-from tooln1.data.stats import Example, Examples, Tally
+from tooln1.data.counts import Counts, format_report
+from tooln1.data.prepared import BROKEN_REASONS, PreparedRow, with_template
+from tooln1.data.rows import MESSAGES, calls_of, conversation_key, digest, earns_reward, row_schema
+from tooln1.data.script import choose_test, load_tokenizer, map_batches, split_rows, write_data_set
 from tooln1.errors import UserError
-from tooln1.prompt import fill_template, format_call_turn
-from tooln1.reward_score.toolcall import compute_score
-
-BROKEN = "broken"
+from tooln1.files import read_jsonl
+from tooln1.prompt import format_call_turn, load_template
 
 REASONS = {
-    "no_reply": "no reply to the prompt is at hand",
-    "not_rewarded": "no reply to the prompt earns the reward",
-    "broken_row": "the row is not a prepared one (--on-error skip)",
+    "no_response": "there is no response to the prompt",
+    "not_rewarded": "no response to the prompt earns the reward",
+    **BROKEN_REASONS,
 }
 
-_SHOWN = 400
 
+def read_responses(path: str | Path) -> dict[str, list[str]]:
+    """Read a file of JSON lines {"prompt": digest, "response": text, …}, as distillation writes them.
 
-class Replies:
-    """The responses of a JSON Lines file, {"prompt": digest, "response": text, …}; memory holds only their places.
+    Returns:
+        The responses to each prompt, by `tooln1.data.rows.digest` in hexadecimal digits.
 
-    `tooln1.data.distill` writes such files; a digest is that of `tooln1.data.scan.digest`, in hexadecimal digits.
+    Raises:
+        UserError: the file cannot be read, or a line is no such object.
     """
-
-    def __init__(self, path: str | Path):
-        """Index the file.
-
-        Raises:
-            UserError: it cannot be read, or a line is no such object.
-        """
-        self._path = Path(path)
-        self._places: dict[bytes, list[int]] = {}
-        self._file: BinaryIO | None = None
-        try:
-            with open(self._path, "rb") as lines:
-                place = 0
-                for number, line in enumerate(lines, 1):
-                    if prompt := self._prompt_of(number, line):
-                        self._places.setdefault(prompt, []).append(place)
-                    place += len(line)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A worker process opens the file for itself.
-        return {**self.__dict__, "_file": None}
-
-    def to(self, prompt: bytes) -> list[str]:
-        """Return the replies to a prompt, given by its digest."""
-        if self._file is None:
-            self._file = open(self._path, "rb")
-        replies = []
-        for place in self._places.get(prompt, ()):
-            self._file.seek(place)
-            replies.append(json.loads(self._file.readline())["response"])
-        return replies
-
-    def _prompt_of(self, number: int, line: bytes) -> bytes | None:
-        try:
-            found = json.loads(line)
-            if "settings" in found:
-                return None
-            if isinstance(found["response"], str):
-                return bytes.fromhex(found["prompt"])
-        except (ValueError, TypeError, KeyError):
-            pass
-        raise UserError(f'{self._path}: line {number}: expected {{"prompt": digest, "response": text}}')
+    responses: dict[str, list[str]] = defaultdict(list)
+    for line in read_jsonl(Path(path)):
+        if "settings" in line.value:
+            continue
+        prompt, response = line.value.get("prompt"), line.value.get("response")
+        if not isinstance(prompt, str) or not isinstance(response, str):
+            raise UserError(f'{path}: line {line.number}: expected {{"prompt": digest, "response": text}}')
+        responses[prompt].append(response)
+    return responses
 
 
-@dataclass(frozen=True)
-class Options:
-    """How rows become conversations: with another template, with `replies` or else the reference calls alone."""
+def write_sft_files(
+    arguments: argparse.Namespace,
+    prepared: Sequence[PreparedRow],
+    counts: Counts,
+    responses: Mapping[str, Sequence[str]] | None,
+    settings: Mapping[str, Any],
+) -> None:
+    """Write prepared rows as conversations, and print the counts.
 
-    template: str | None = None
-    replies: Replies | None = None
-    skip_broken: bool = False
+    Args:
+        arguments: as parsed with `tooln1.data.script.add_prepared_arguments`.
+        counts: of the rows that were dropped on reading.
+        responses: as `read_responses` returns them; None: the ground truth calls alone.
+        settings: what stats.json records besides the counts.
 
-
-@dataclass
-class Converted:
-    """What became of a unit: a batch for each split, and for each data source what was kept and why not the rest."""
-
-    batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
-    tallies: dict[str, Tally] = field(default_factory=dict)
-    examples: Examples = field(default_factory=Examples)
-
-    def drop(self, data_source: str, reason: str, example: Example) -> None:
-        self.tallies.setdefault(data_source, Tally()).drop(reason)
-        self.examples.add(reason, example)
+    Raises:
+        UserError: there are too few rows to split, or a file cannot be written.
+    """
+    tokenizer = load_tokenizer(arguments.tokenizer)
+    template = load_template(arguments.template) if arguments.template else None
+    if arguments.test_size is None:
+        test = [one.row["extra_info"].get("split") == "test" for one in prepared]
+    else:
+        keys = [conversation_key(one.row["prompt"]) for one in prepared]
+        test = choose_test(keys, arguments.test_size, arguments.seed).tolist()
+    work = partial(_rewrite, template=template)
+    batches = map_batches(work, prepared, arguments.workers, len(prepared), "writing prompts")
+    prompts = (prompt for batch in batches for prompt in batch)
+    rows, sides = [], []
+    for one, prompt, is_test in zip(prepared, prompts, test, strict=True):
+        response, reason = _find_response(one.row, prompt, responses)
+        if response is None:
+            counts.drop(one.row["data_source"], reason, one.place, prompt[-1]["content"])
+            continue
+        counts.keep(one.row["data_source"])
+        sides.append(is_test)
+        rows.append({**one.row, "messages": [*prompt, {"role": "assistant", "content": response}]})
+    print(counts.text(REASONS))
+    stats = {**settings, "data_sources": counts.by_source()}
+    report = format_report("SFT", counts.table(), [counts], REASONS)
+    write_data_set(arguments, split_rows(rows, sides), sft_schema(), stats, report, tokenizer)
 
 
 def sft_schema() -> pa.Schema:
     """Return the Arrow schema: the messages, and where they come from."""
     rows = row_schema()
-    messages = pa.field("messages", rows.field("prompt").type)
-    return pa.schema([messages, rows.field("data_source"), rows.field("extra_info")])
+    return pa.schema([pa.field("messages", MESSAGES), rows.field("data_source"), rows.field("extra_info")])
 
 
-def convert_unit(task: tuple[Unit, Sequence[bool] | None], options: Options) -> Converted:
-    """Make conversations of a unit's rows; the flags say which rows are for testing, None: as the rows say themselves.
-
-    Raises:
-        UserError: a row is broken (unless `skip_broken`), or its system message cannot be taken apart.
-    """
-    unit, flags = task
-    converted = Converted()
-    rows: dict[str, list[tuple[list[dict[str, str]], dict[str, Any]]]] = {split: [] for split in SPLITS}
-    broken: list[UserError] = []
-    for number, (position, row) in enumerate(each_row(unit, options.skip_broken, broken.append)):
-        with naming(unit, position):
-            prompt = with_template(row["prompt"], unit.template, options.template)
-        reply, reason = find_reply(row, prompt, options.replies)
-        if reply is None:
-            converted.drop(
-                row["data_source"], reason, Example(f"{unit.path}, row {position}", prompt[-1]["content"][:_SHOWN])
-            )
-            continue
-        converted.tallies.setdefault(row["data_source"], Tally()).keep()
-        test = row["extra_info"]["split"] == "test" if flags is None else flags[number]
-        rows["test" if test else "train"].append(([*prompt, {"role": "assistant", "content": reply}], row))
-    for error in broken:
-        converted.drop(BROKEN, "broken_row", Example(unit.path, str(error)))
-    converted.batches = {split: _batch(pairs) for split, pairs in rows.items()}
-    return converted
+def _rewrite(batch: Sequence[PreparedRow], template: str | None) -> list[list[dict[str, str]]]:
+    return [with_template(one, template) for one in batch]
 
 
-def with_template(
-    prompt: Sequence[dict[str, str]], written_with: str | None, template: str | None
-) -> list[dict[str, str]]:
-    """Return a prepared row's prompt, its system message written with another template unless that is None.
-
-    Raises:
-        UserError: the system message cannot be taken apart.
-    """
-    system, *turns = prompt
-    if template is not None and template != written_with:
-        context, tools, _ = take_apart(system["content"], written_with)
-        system = {"role": "system", "content": fill_template(tools, context, template)}
-    return [system, *turns]
-
-
-def find_reply(
-    row: dict[str, Any], prompt: Sequence[dict[str, str]], replies: Replies | None
+def _find_response(
+    row: dict[str, Any], prompt: Sequence[dict[str, str]], responses: Mapping[str, Sequence[str]] | None
 ) -> tuple[str | None, str]:
-    """Return the reply to be learned; if there is none, None and the reason."""
-    if replies is None:
+    """Return the response to learn; if there is none, None and the reason."""
+    if responses is None:
         return format_call_turn(calls_of(row)), ""
-    # The replies may be to the prompt as the row has it, or to the one it gets with another template.
-    found = replies.to(digest(row["prompt"])) or replies.to(digest(prompt))
-    for reply in found:
-        if earns_reward(row, reply):
-            return reply.strip(), ""
-    return None, "not_rewarded" if found else "no_reply"
-
-
-def earns_reward(row: dict[str, Any], reply: str) -> bool:
-    """Whether a reply to a prepared row's prompt scores 1."""
-    truth = row["reward_model"]["ground_truth"]
-    return compute_score(row["data_source"], reply, truth, row["extra_info"])["score"] == 1
-
-
-def _batch(pairs: Sequence[tuple[list[dict[str, str]], dict[str, Any]]]) -> pa.RecordBatch:
-    schema = sft_schema()
-    infos = [{**dict.fromkeys(_info_names()), **row["extra_info"]} for _, row in pairs]
-    columns = [
-        messages_array(messages for messages, _ in pairs),
-        pa.array([row["data_source"] for _, row in pairs], pa.string()),
-        structs_array(infos, schema.field("extra_info").type),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _info_names() -> list[str]:
-    return [field.name for field in row_schema().field("extra_info").type]
+    # A model was asked with the row's own prompt, or with the one that another template gives.
+    found = responses.get(digest(row["prompt"]).hex()) or responses.get(digest(prompt).hex()) or ()
+    for response in found:
+        if earns_reward(row, response):
+            return response.strip(), ""
+    return None, "not_rewarded" if found else "no_response"

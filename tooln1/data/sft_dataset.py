@@ -1,6 +1,6 @@
-"""verl's SFT dataset, learning the last reply only.
+"""verl's SFT dataset, learning the last response only.
 
-    data.custom_cls.path=pkg://tooln1.data.sft_dataset data.custom_cls.name=LastReplyDataset
+    data.custom_cls.path=pkg://tooln1.data.sft_dataset data.custom_cls.name=LastResponseDataset
 
 verl 0.9.1 learns every assistant message. In a prepared row the earlier ones are part of the prompt, written without
 reasoning: learning them teaches a model to leave the reasoning out.
@@ -12,7 +12,7 @@ import torch
 from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
 
 
-class LastReplyDataset(MultiTurnSFTDataset):
+class LastResponseDataset(MultiTurnSFTDataset):
     """`MultiTurnSFTDataset` whose loss covers the last message of each conversation and nothing else."""
 
     def _process_single_message(
