@@ -109,11 +109,13 @@ sft_model() {
   local tracker="$1/checkpoints/latest_checkpointed_iteration.txt" step=LAST
   if [[ -f "$tracker" ]]; then
     step="$(<"$tracker")"
+  elif switch DRY_RUN; then
+    :
   elif switch CHECK; then
     # The doctor examines the model that SFT starts from: its size is the same.
     echo "$MODEL_PATH"
     return
-  elif ! switch DRY_RUN; then
+  else
     fail "$tracker: no such file; the SFT run has saved no checkpoint"
   fi
   echo "$1/checkpoints/global_step_$step/huggingface"

@@ -167,7 +167,7 @@ def _report(commands: argparse._SubParsersAction) -> None:
 def _score(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("score", help="score the responses of a rollout dump or another JSON Lines file")
     parser.add_argument("path", type=Path, metavar="FILE", help="responses and ground truths, or a folder of them")
-    parser.add_argument("--reward", choices=REWARDS, default="strict", help="default: %(default)s")
+    parser.add_argument("--reward", choices=REWARDS, default="strict", help="which reward (default: %(default)s)")
     parser.add_argument("--variant", choices=VARIANTS, default="binary", help="of the reward (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="where to write each response's scores (default: beside FILE)")
     parser.add_argument("--explain", type=int, metavar="N", help="only show response N, its first mistake marked")

@@ -31,6 +31,7 @@ _SETTINGS = {
         "trainer.nnodes",
         "trainer.n_gpus_per_node",
         "actor_rollout_ref.rollout.name",
+        "reward.custom_reward_function.path",
         "reward.custom_reward_function.reward_kwargs",
     ),
     "SFT": ("data.train_batch_size", "optim.lr", "data.max_length", "trainer.total_epochs", "trainer.n_gpus_per_node"),
