@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import os
+import shutil
 import sys
 
 import pytest
@@ -80,10 +81,13 @@ def tiny_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model_server(tiny_model, tmp_path_factory):
-    """The address of a vLLM server that `tooln1 serve` has started for the tiny model; one for all tests."""
+    """The address of a vLLM server for the tiny model, as `tooln1 export` writes a model; one for all tests."""
     pytest.importorskip("vllm", reason="vLLM is not installed")
+    from tooln1.chat_template import write_chat_template
+    from tooln1.prompt import load_template
     from tooln1.serve.server import served
 
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    with served(tiny_model, log, ["--max-num-seqs=8"], patience=600) as address:
+    folder = tmp_path_factory.mktemp("server")
+    write_chat_template(shutil.copytree(tiny_model, folder / "model"), load_template("compact"))
+    with served(folder / "model", folder / "log.txt", ["--max-num-seqs=8"], patience=600) as address:
         yield address

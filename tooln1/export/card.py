@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tooln1.chat_template import writes_prompt
 from tooln1.files import read_jsonl, read_text, write_text
@@ -53,8 +54,6 @@ def write_card(folder: Path, run: Run, step: int, name: str) -> None:
         step: the step of the model's checkpoint.
         name: the model's name.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     environment = Environment(
         loader=PackageLoader("tooln1.export", ""),
         undefined=StrictUndefined,
@@ -110,10 +109,8 @@ def draw_curves(rewards: Curve, accuracies: Curve, path: Path) -> bool:
     """Draw the training reward and the validation accuracy by step as a PNG file; False if there is nothing to draw."""
     if not rewards and not accuracies:
         return False
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.add_subplot(xlabel="step")
     if rewards:
@@ -134,15 +131,10 @@ def _metadata(
     """Return the YAML between the dashes; what is not known is left out."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    results = accuracy is not None and [
-        EvalResult(
-            task_type="text-generation",
-            dataset_type="validation",
-            dataset_name="Validation rows of the run",
-            metric_type="accuracy",
-            metric_value=round(accuracy, 4),
-        )
-    ]
+    results = None
+    if accuracy is not None:
+        rows = {"dataset_type": "validation", "dataset_name": "Validation rows of the run"}
+        results = [EvalResult("text-generation", **rows, metric_type="accuracy", metric_value=round(accuracy, 4))]
     return ModelCardData(
         base_model=base_model if is_hub_name(base_model) else None,
         license=licence,
@@ -151,7 +143,7 @@ def _metadata(
         tags=["tool-calling", "function-calling", "tool-n1", "verl", *filter(None, [method.lower()])],
         datasets=data_sets or None,
         model_name=name if results else None,
-        eval_results=results or None,
+        eval_results=results,
     ).to_yaml()
 
 

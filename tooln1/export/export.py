@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from tooln1.chat_template import read_chat_template, write_chat_template
 from tooln1.data.prepared import template_of
 from tooln1.errors import UserError
@@ -129,11 +131,13 @@ def check_model_folder(folder: Path) -> None:
 
 
 def read_run(run_dir: Path) -> Run:
-    """Return what the run folder tells; nothing if it holds only checkpoints."""
+    """Return what the run folder tells, also if it holds nothing but checkpoints and a configuration."""
     try:
         return find_run(run_dir)
     except UserError:
-        return Run(run_dir)
+        path = RunFolder(run_dir).config
+        config = OmegaConf.to_container(OmegaConf.load(path), resolve=True) if path.is_file() else {}
+        return Run(run_dir, config=config)
 
 
 def _steps(checkpoints: Path) -> str:
