@@ -65,6 +65,7 @@ def test_further_keys_of_a_tool_are_kept():
     [normal] = normalize_tools([tool])
     assert (normal["strict"], normal["v"]) == (True, 2)
     assert normalize_tools([normal]) == [normal]
+    assert "strict" not in normalize_tools([{"name": "t", "strict": False}])[0]
 
 
 @pytest.mark.parametrize(

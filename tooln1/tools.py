@@ -71,7 +71,8 @@ def _normalize_tool(tool: Any) -> dict[str, Any]:
         # ToolACE has a second "required" beside the parameters, nearly always null.
         if key == "required" and (value is None or "required" not in parameters):
             parameters.update({} if value is None else {"required": value})
-        elif key not in normal:
+        # "strict" is false by default, and some servers fill defaults in before they render the prompt.
+        elif key not in normal and not (key == "strict" and not value):
             normal[key] = value
     return normal
 
