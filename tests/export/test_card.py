@@ -7,7 +7,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from tooln1.chat_template import build_chat_template
-from tooln1.export.card import draw_curves, is_hub_name, write_card
+from tooln1.export.card import draw_curves, write_card
 from tooln1.export.export import read_run
 
 
@@ -89,20 +89,6 @@ def test_a_folder_as_base_model_is_called_by_its_name_only(run_dir, card, tmp_pa
     metadata, text = card()
     assert "warm_start, trained with GRPO" in text and "secret" not in text
     assert metadata["license"] == "apache-2.0" and "base_model" not in metadata
-
-
-@pytest.mark.parametrize(
-    "name, expected",
-    [
-        ("Qwen/Qwen2.5-7B-Instruct", True),
-        ("model", False),
-        ("/models/mine", False),
-        ("a/b/c", False),
-        ("", False),
-    ],
-)
-def test_names_of_the_hub_are_told_from_paths(name, expected):
-    assert is_hub_name(name) is expected
 
 
 def test_curves_are_the_same_bytes_every_time(tmp_path):

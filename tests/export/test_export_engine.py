@@ -7,6 +7,7 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+from chat_templates import OWN
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,22 +17,6 @@ from tooln1.errors import UserError
 from tooln1.export.export import check_model_folder, merge, write_prompt
 from tooln1.prompt import build_messages, load_template
 
-QWEN = """{%- if messages[0].role == 'system' %}
-    {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
-{%- else %}
-    {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
-{%- endif %}
-{%- for message in messages %}
-    {%- if message.role == 'user' or message.role == 'assistant' %}
-        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
-    {%- elif message.role == 'tool' %}
-        {%- if messages[loop.index0 - 1].role != 'tool' %}{{- '<|im_start|>user' }}{%- endif %}
-        {{- '\\n<tool_response>\\n' + message.content + '\\n</tool_response>' }}
-        {%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}{{- '<|im_end|>\\n' }}{%- endif %}
-    {%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}
-"""
 TOOLS = [
     {
         "type": "function",
@@ -51,22 +36,16 @@ CALLS = [
     {"name": "Météo 😀", "arguments": {"city": "Köln", "days": 2.0, "of": {"é": [None, True, '"\\']}}},
     {"name": "clock", "arguments": {}},
 ]
-CONVERSATIONS = {
-    "one question": [{"role": "user", "content": "Wie wird das Wetter? 'q' \"q\""}],
-    "calls, results and a further question": [
-        {"role": "user", "content": "x"},
-        {"role": "assistant", "content": "", "calls": CALLS},
-        {"role": "tool", "content": '{"é": 1}'},
-        {"role": "tool", "content": "09:00"},
-        {"role": "assistant", "content": "Sonnig, <b>warm</b>."},
-        {"role": "user", "content": "Und?"},
-    ],
-    "text beside the calls": [
-        {"role": "user", "content": "x"},
-        {"role": "assistant", "content": "At once.", "calls": CALLS[1:]},
-        {"role": "tool", "content": ""},
-    ],
-}
+TURNS = [
+    {"role": "user", "content": "Wie wird das Wetter? 'q' \"q\""},
+    {"role": "assistant", "content": "", "calls": CALLS},
+    {"role": "tool", "content": '{"é": 1}'},
+    {"role": "tool", "content": "09:00"},
+    {"role": "assistant", "content": "Sonnig, <b>warm</b>."},
+    {"role": "user", "content": "Und?"},
+    {"role": "assistant", "content": "At once.", "calls": CALLS[1:]},
+    {"role": "tool", "content": ""},
+]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +89,7 @@ def test_an_exported_model_has_the_weights_of_the_checkpoint_and_carries_its_pro
     assert "Its chat template writes the prompt" in (output / "README.md").read_text()
     assert (output / "curves.png").stat().st_size > 1000
     assert os.listdir(output.parent) == ["mine"]
-    messages = CONVERSATIONS["one question"]
+    messages = TURNS[:1]
     assert AutoTokenizer.from_pretrained(output).apply_chat_template(
         messages, tools=TOOLS, return_dict=False
     ) == AutoTokenizer.from_pretrained(tiny_model).apply_chat_template(
@@ -125,23 +104,23 @@ def as_openai(turn):
     return message
 
 
-@pytest.mark.parametrize("own", [None, QWEN], ids=["tiny", "Qwen2.5"])
-@pytest.mark.parametrize("turns", CONVERSATIONS.values(), ids=CONVERSATIONS)
+@pytest.mark.parametrize("own", OWN.values(), ids=OWN)
 @pytest.mark.parametrize("context", ["", "You are an expert.\nIt is Monday."])
-def test_the_chat_template_gives_the_prompt_of_training_token_for_token(own, turns, context, copy, tiny_data):
+def test_the_chat_template_gives_the_prompt_of_training_token_for_token(own, context, copy, tiny_data):
     before = AutoTokenizer.from_pretrained(copy)
-    if own:
-        before.chat_template = own
-        before.save_pretrained(copy)
+    before.chat_template = own
+    before.save_pretrained(copy)
     write_prompt(copy, [tiny_data / "train.parquet"])
     after = AutoTokenizer.from_pretrained(copy)
 
     def tokens(tokenizer, messages, tools=None):
         return tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, return_dict=False)
 
-    built = build_messages(TOOLS, turns, context, load_template("compact"))
-    asked = [*([{"role": "system", "content": context}] if context else []), *map(as_openai, turns)]
-    assert tokens(after, asked, TOOLS) == tokens(after, built) == tokens(before, built)
+    system = [{"role": "system", "content": context}] if context else []
+    for end in range(1, len(TURNS) + 1):
+        built = build_messages(TOOLS, TURNS[:end], context, load_template("compact"))
+        asked = [*system, *map(as_openai, TURNS[:end])]
+        assert tokens(after, asked, TOOLS) == tokens(after, built) == tokens(before, built)
 
 
 def test_vllm_hands_the_chat_template_text_and_not_parts(copy, tiny_data):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tooln1.prompt import TAGS, format_call_turn, format_response
+from tooln1.prompt import TAGS, format_response
 from tooln1.reward_score.toolcall import compute_score
 from tooln1.serve.responses import Call, Stream, read_calls, split_calls, split_reasoning
 
@@ -38,14 +38,11 @@ def read(pieces):
         ("<think>a < b, <b>, </thin, <tool</think>" + CALLS, ("a < b, <b>, </thin, <tool", "", [F])),
         # The answer to a tool's result may be words.
         ("<think>why</think>\nIt is warm.", ("why", "\nIt is warm.", None)),
-        ("It is warm.", ("", "It is warm.", None)),
         ("", ("", "", None)),
-        (" \n", ("", " \n", None)),
         # Calls that are not well-formed.
         (f"<think>why</think>so: {CALLS}", ("why", f"so: {CALLS}", None)),
         (f"<think>why</think>{CALLS} done", ("why", f"{CALLS} done", None)),
         (f"<think>why</think>{CALLS}{CALLS}", ("why", CALLS + CALLS, None)),
-        ("<think>why</think>" + CALLS[:-1], ("why", CALLS[:-1], None)),
         ("<think>why</think>\n<tool", ("why", "\n<tool", None)),
         # Reasoning that is not well-formed: what follows it is no call.
         (CALLS, ("", CALLS, None)),
@@ -73,15 +70,12 @@ def test_a_response_is_read(response, expected):
         "",
         "[",
         "null",
-        '{"name": "f", "arguments": {}}',
-        '[{"name": "f"}]',
         '[{"name": "f", "arguments": {}, "id": 1}]',
         '[{"name": 1, "arguments": {}}]',
         '[{"name": "f", "arguments": "{}"}]',
         '[{"name": "f", "arguments": {"x": NaN}}]',
         '[{"name": "f", "arguments": {"x": 1, "x": 2}}]',
         '[{"name": "f", "arguments": {}},]',
-        "[{'name': 'f', 'arguments': {}}]",
         "[" * 100_000,
         # Half a surrogate pair is JSON, but no UTF-8 response can carry the name.
         r'[{"name": "\ud800", "arguments": {}}]',
@@ -105,11 +99,6 @@ def test_a_block_that_breaks_the_grammar_has_no_calls(inside):
 def test_arguments_are_handed_on_as_they_were_written(arguments):
     block = f'<tool_call>[ {{"arguments": {arguments}, "name": "f"}} , {{"name": "g", "arguments": {{}}}}]</tool_call>'
     assert read_calls(block) == [Call("f", arguments), Call("g", "{}")]
-
-
-def test_thousands_of_calls_are_read():
-    calls = [{"name": f"f{number}", "arguments": {"x": "y" * 10}} for number in range(5_000)]
-    assert len(read_calls(format_call_turn(calls))) == len(calls)
 
 
 PIECE = st.sampled_from(

@@ -204,17 +204,3 @@ def test_a_bad_request_is_answered_and_the_server_lives(fields, status, ask):
             ask(**fields)
         assert error.value.status_code == status
     assert answer(ask(RESPONSE, tools=TOOLS))[-1] == "tool_calls"
-
-
-def test_many_requests_at_once(client, model):
-    async def all_of_them():
-        async with openai.AsyncOpenAI(base_url=str(client.base_url), api_key="none", timeout=120) as many:
-            create = many.chat.completions.create
-            return await asyncio.gather(
-                *(
-                    create(model=model, messages=ASKED, tools=TOOLS, extra_body=only(RESPONSE), max_tokens=300)
-                    for _ in range(20)
-                )
-            )
-
-    assert [answer(response)[-1] for response in asyncio.run(all_of_them())] == ["tool_calls"] * 20
