@@ -122,10 +122,7 @@ _DEEPEST, _MOST_FOLDERS = 6, 5000
 
 @dataclass
 class Run:
-    """The files of one run; a part that is missing is empty or None.
-
-    `config` has its interpolations resolved; `as_written` is Hydra's own record, which still has them.
-    """
+    """The files of one run; a part that is missing is empty or None. `hydra` is the folder of Hydra's own record."""
 
     folder: Path
     metrics: list[Path] = field(default_factory=list)
@@ -133,7 +130,6 @@ class Run:
     rollouts: dict[int, Path] = field(default_factory=dict)
     validation: dict[int, Path] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    as_written: dict[str, Any] = field(default_factory=dict)
     hydra: Path | None = None
     evaluations: list[Path] = field(default_factory=list)
     checkpoints: Path | None = None
@@ -236,10 +232,8 @@ def _read_config(run: Run, paths: list[Path]) -> None:
         run.config = OmegaConf.to_container(loaded[usable[0]], resolve=True, throw_on_missing=False)
     except OmegaConfBaseException:  # an unknown resolver: the unresolved text still says something
         run.config = OmegaConf.to_container(loaded[usable[0]], resolve=False)
-    for path in usable:
-        if path.parent.name == ".hydra" and ("actor_rollout_ref" in loaded[path]) != run.is_sft:
-            run.hydra, run.as_written = path.parent, OmegaConf.to_container(loaded[path], resolve=False)
-            return
+    records = (path.parent for path in usable if ("actor_rollout_ref" in loaded[path]) != run.is_sft)
+    run.hydra = next((folder for folder in records if folder.name == ".hydra"), None)
 
 
 def _load_config(path: Path, notes: list[str]) -> Any:

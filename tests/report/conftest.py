@@ -5,7 +5,7 @@ import shutil
 import pytest
 from verl_run import write_run
 
-from tooln1.report.run_data import ReportSettings, load_runs
+from tooln1.report.run_data import load_runs
 
 
 @pytest.fixture(scope="session")
@@ -26,4 +26,4 @@ def copied(run_folder, tmp_path):
 @pytest.fixture
 def load():
     """Reads one run folder."""
-    return lambda folder, **settings: load_runs([folder], ReportSettings(**settings))[0]
+    return lambda folder, **settings: load_runs([folder], **settings)[0]

@@ -24,7 +24,7 @@ WRONG = respond('[{"name": "f", "arguments": {"x": "1"}}]')
 def read(tmp_path, rows, step=1, **settings):
     path = tmp_path / f"{step}.jsonl"
     write_lines(path, rows)
-    return read_dump(path, step, DumpSettings(**settings), DataSources())
+    return read_dump(path, DumpSettings(**settings), DataSources())
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_damage_is_noted_and_the_rest_is_read(tmp_path):
     path = tmp_path / "3.jsonl"
     good = json.dumps(rollout(RIGHT, TRUTH)).encode()
     path.write_bytes(good + b'\n{"input": "\xff\xfe", "output": "x", "gts": "[]", "score": 0}\n' + good[:40])
-    dump = read_dump(path, 3, DumpSettings(), DataSources())
+    dump = read_dump(path, DumpSettings(), DataSources())
     assert dump.rollouts == 2
     assert any("unfinished" in note for note in dump.notes) and any("UTF-8" in note for note in dump.notes)
 

@@ -21,6 +21,6 @@ def test_advantages_are_verls(scores, by_std, tmp_path):
     )
     rows = [rollout("", "[]", uid=f"a_{number}_0", score=score) for number, score in enumerate(scores)]
     write_lines(tmp_path / "1.jsonl", rows)
-    dump = read_dump(tmp_path / "1.jsonl", 1, DumpSettings(by_std=by_std), DataSources())
+    dump = read_dump(tmp_path / "1.jsonl", DumpSettings(by_std=by_std), DataSources())
     ours = [one["advantage"] for one in dump.shown[0]["rollouts"]]
     assert ours == pytest.approx(theirs[:, 0].tolist(), abs=1e-5)

@@ -11,7 +11,7 @@ from tooln1.eval.summary import published, summarise
 from tooln1.files import write_json
 from tooln1.report.charts import make_charts
 from tooln1.report.facts import gather_facts
-from tooln1.report.run_data import ReportSettings, load_runs
+from tooln1.report.run_data import load_runs
 
 
 def test_accuracy_is_that_of_the_dumps_and_agrees_with_verls_metrics(run_folder, load):
@@ -39,7 +39,7 @@ def test_sources_come_from_the_parquet_files(run_folder, load):
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path, run_folder):
     paths = [shutil.copytree(run_folder, tmp_path / parent / "run") for parent in ("a", "b")]
-    assert [run.name for run in load_runs(paths, ReportSettings())] == ["a/run", "b/run"]
+    assert [run.name for run in load_runs(paths)] == ["a/run", "b/run"]
 
 
 def test_only_settings_that_were_given_are_changed(tmp_path, load):

@@ -11,12 +11,12 @@ import pytest
 
 from tooln1.report import charts, make_report
 from tooln1.report.page import last_request, pack, render, sampling_rule
-from tooln1.report.run_data import ReportSettings, load_runs
+from tooln1.report.run_data import load_runs
 
 
 @pytest.fixture(scope="module")
 def page(run_folder):
-    return render(load_runs([run_folder], ReportSettings()), ReportSettings())
+    return render(load_runs([run_folder]))
 
 
 def unpack(page, name):
@@ -54,12 +54,12 @@ def test_a_page_over_its_budget_gives_up_groups(run_folder, load):
     part = pack([run], budget=size // 2)
     assert sum(map(len, part.pieces.values())) <= size // 2
     assert 0 < part.shown < whole.shown == whole.read == part.read
-    assert f"{part.shown:,} of {whole.shown:,} rollouts" in sampling_rule(part, ReportSettings())
+    assert f"{part.shown:,} of {whole.shown:,} rollouts" in sampling_rule(part, 0)
 
 
 def test_the_limit_of_rollouts_is_kept_over_all_runs(run_folder, tmp_path):
     second = shutil.copytree(run_folder, tmp_path / "second")
-    runs = load_runs([run_folder, second], ReportSettings(rollouts=100))
+    runs = load_runs([run_folder, second], rollouts=100)
     assert 50 <= pack(runs).shown <= 100
 
 
@@ -70,7 +70,7 @@ def test_with_fewer_rollouts_than_steps_some_steps_show_none(run_folder, load):
 
 def test_names_that_are_markup_stay_text(run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "<img src=x onerror=alert(1)>\u202e")
-    text = render(load_runs([folder, run_folder], ReportSettings()), ReportSettings())
+    text = render(load_runs([folder, run_folder]))
     assert "<img" not in text and "\u202e" not in text
 
 

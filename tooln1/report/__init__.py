@@ -25,10 +25,9 @@ def make_report(runs: Sequence[str | Path], output: str | Path) -> Path:
         UserError: a folder holds nothing of a verl run, or the page cannot be written.
     """
     from tooln1.report.page import write_page
-    from tooln1.report.run_data import ReportSettings, load_runs
+    from tooln1.report.run_data import load_runs
 
-    settings = ReportSettings()
-    return write_page(load_runs([Path(run) for run in runs], settings), Path(output), settings)
+    return write_page(load_runs([Path(run) for run in runs]), Path(output))
 
 
 def make_own_report(folder: RunFolder) -> None:
@@ -62,11 +61,10 @@ def report_command(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace, cache: dict) -> None:
     from tooln1.report.figures import write_figures
     from tooln1.report.page import write_page
-    from tooln1.report.run_data import ReportSettings, load_runs
+    from tooln1.report.run_data import load_runs
     from tooln1.report.text import format_text, write_summary
 
-    settings = ReportSettings(arguments.rollouts, arguments.seed)
-    runs = load_runs(arguments.runs, settings, cache)
+    runs = load_runs(arguments.runs, arguments.rollouts, arguments.seed, cache)
     if arguments.wall_seconds is not None:
         runs[0].record["wall_seconds"] = arguments.wall_seconds
     if arguments.text:
@@ -74,7 +72,7 @@ def _report(arguments: argparse.Namespace, cache: dict) -> None:
     else:
         first = arguments.runs[0]
         output = arguments.output or RunFolder(first.parent if first.is_file() else first).report
-        write_page(runs, output, settings, arguments.every if arguments.watch else None)
+        write_page(runs, output, arguments.seed, arguments.every if arguments.watch else None)
         if not arguments.summary:
             at = f"{datetime.now():%H:%M:%S} " if arguments.watch else ""
             print(f"{at}{output}: {', '.join(f'{run.name} at step {run.steps:,}' for run in runs)}", flush=True)

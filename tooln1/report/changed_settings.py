@@ -3,13 +3,11 @@
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from tooln1.config import compose, recipes
 from tooln1.run_folder import Run
@@ -20,23 +18,22 @@ _PLACES = re.compile(r"(_files|_dir|\.path|_name|_config_path)$")
 Change = tuple[str, str, str]  # key, default, value
 
 
-def find_changed_settings(files: Run, record: dict[str, Any]) -> tuple[list[Change], str]:
-    """Return the settings that differ from the recipe, and the recipe's name.
+def find_changed_settings(files: Run) -> tuple[list[Change], str]:
+    """Return the settings that differ from the recipe, and the recipe's name, by Hydra's record of the run.
 
     For an unknown configuration the settings are the overrides that Hydra noted.
     """
-    if not files.config:
+    if files.hydra is None:
         return [], ""
-    name = _config_name(files, record)
+    name = _config_name(files.hydra)
     if name not in recipes():
-        overrides = _load_yaml(files.hydra / "overrides.yaml") if files.hydra else None
+        overrides = _load_yaml(files.hydra / "overrides.yaml")
         texts = map(str, overrides) if isinstance(overrides, list) else ()
         changes = [(key, "–", value) for key, _, value in (text.partition("=") for text in texts)]
         return changes, "Hydra's defaults" if changes else ""
-    as_written, resolved = _defaults(name)
-    # A value that follows from another setting by interpolation is not a change.
-    pair = (as_written, files.as_written) if files.as_written else (resolved, files.config)
-    before, after = (dict(_leaves(config)) for config in pair)
+    # Both have their interpolations: a value that follows from another setting is not a change.
+    configs = compose(name), OmegaConf.load(files.hydra / "config.yaml")
+    before, after = (dict(_leaves(OmegaConf.to_container(config, resolve=False))) for config in configs)
     keys = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
     keys.sort(key=lambda key: bool(_PLACES.search(key)))
     return [(key, plain(before.get(key)), plain(after.get(key))) for key in keys], name
@@ -49,17 +46,6 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-@cache
-def _defaults(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a recipe's configuration with its interpolations, and with their values."""
-    config = compose(name)
-    as_written = OmegaConf.to_container(config, resolve=False)
-    try:
-        return as_written, OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-    except OmegaConfBaseException:  # an interpolation of a value that the user must set
-        return as_written, as_written
-
-
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         for name, inner in value.items():
@@ -68,14 +54,12 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _config_name(files: Run, record: dict[str, Any]) -> str:
-    """Return the name of the configuration that the run started from, as Hydra or run.json noted it."""
-    hydra = _load_yaml(files.hydra / "hydra.yaml") if files.hydra else None
+def _config_name(hydra: Path) -> str:
+    """Return the name of the configuration that the run started from."""
     try:
-        return str(hydra["hydra"]["job"]["config_name"])
+        return str(_load_yaml(hydra / "hydra.yaml")["hydra"]["job"]["config_name"])
     except (TypeError, KeyError):
-        made_of = record.get("made_of")
-        return str(made_of.get("config", "")) if isinstance(made_of, dict) else ""
+        return ""
 
 
 def _load_yaml(path: Path) -> Any:

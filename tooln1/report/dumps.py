@@ -66,7 +66,6 @@ class Dump:
     `shown` holds groups as the page reads them.
     """
 
-    step: int
     rollouts: int = 0
     mean_score: float | None = None
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -84,9 +83,9 @@ class Dump:
         return self.outcomes[RIGHT] / judged if judged else None
 
 
-def read_dump(path: Path, step: int, settings: DumpSettings, sources: DataSources) -> Dump:
+def read_dump(path: Path, settings: DumpSettings, sources: DataSources) -> Dump:
     """Read one dump. Damaged lines are left out and noted; no response and no ground truth raises."""
-    dump, damage = Dump(step), Counter()
+    dump, damage = Dump(), Counter()
     groups: dict[Hashable, list[_Row]] = defaultdict(list)
     try:
         for line in read_jsonl(path, damage):
@@ -99,7 +98,7 @@ def read_dump(path: Path, step: int, settings: DumpSettings, sources: DataSource
         dump.notes.append(f"{path.name}: holds no rollouts")
         return dump
     _count(dump, list(groups.values()))
-    rng = random.Random(f"{settings.seed} {path.parent.name} {step}")
+    rng = random.Random(f"{settings.seed} {path.parent.name} {path.stem}")
     with path.open("rb") as file:
         _explain_some(dump, file, groups.values(), settings, rng)
         dump.shown = [_show(file, rows, settings) for rows in _choose(groups.values(), settings.groups, rng)]
@@ -107,12 +106,8 @@ def read_dump(path: Path, step: int, settings: DumpSettings, sources: DataSource
 
 
 def _group_key(row: dict[str, Any]) -> Hashable:
-    """verl's uid is <prompt>_<rollout>_<output>. Older dumps have no uid; there the prompt itself is the key."""
-    parts = str(row.get("uid", "")).rsplit("_", 2)
-    if len(parts) == 3 and parts[1].isdecimal() and parts[2].isdecimal():
-        return parts[0]
-    # A hash, because prompts may be long.
-    return hash(str(row["uid"]) if row.get("uid") else (str(row.get("input")), str(row.get("gts"))))
+    """verl's uid is <prompt>_<rollout>_<output>. Without a uid, the hash of prompt and ground truth is the key."""
+    return str(row.get("uid") or "").rsplit("_", 2)[0] or hash((str(row.get("input")), str(row.get("gts"))))
 
 
 def _judge(line: Line, settings: DumpSettings, sources: DataSources) -> _Row:

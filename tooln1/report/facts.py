@@ -35,7 +35,7 @@ class Facts:
 
 def gather_facts(run: RunData) -> Facts:
     """Return the facts of a run."""
-    changed, recipe = find_changed_settings(run.files, run.record)
+    changed, recipe = find_changed_settings(run.files)
     notes = [*run.files.notes, *_missing(run), *(note for dump in run.dumps for note in dump.notes)]
     return Facts(_training(run) | _progress(run) | _machine(run), changed, recipe, notes)
 

@@ -23,7 +23,7 @@ from tooln1.report.charts import MOST_POINTS, Chart, make_charts, make_run_chart
 from tooln1.report.dumps import EXPLAINED, MOST_OF_A_GROUP
 from tooln1.report.evaluation import percent
 from tooln1.report.facts import Facts, gather_facts
-from tooln1.report.run_data import ReportSettings, RunData
+from tooln1.report.run_data import RunData
 
 # At most so many bytes of the page are rollouts and metrics; the charts' library takes two million more.
 BUDGET = 8_000_000
@@ -41,13 +41,13 @@ class Payload:
     read: int
 
 
-def write_page(runs: list[RunData], output: Path, settings: ReportSettings, refresh: int | None = None) -> Path:
+def write_page(runs: list[RunData], output: Path, seed: int = 0, refresh: int | None = None) -> Path:
     """Write the page atomically, and return its path.
 
     Args:
         runs: what `load_runs` read.
         output: the HTML file.
-        settings: how rollouts were chosen; the page says so.
+        seed: the seed that decided which rollouts are shown.
         refresh: seconds after which a browser loads the page again, while a run trains.
 
     Raises:
@@ -55,11 +55,11 @@ def write_page(runs: list[RunData], output: Path, settings: ReportSettings, refr
     """
     if output.is_dir():
         raise UserError(f"{output}: is a folder; give the HTML file's name, such as {output / 'report.html'}")
-    write_text(output, render(runs, settings, refresh))
+    write_text(output, render(runs, seed, refresh))
     return output
 
 
-def render(runs: list[RunData], settings: ReportSettings, refresh: int | None = None) -> str:
+def render(runs: list[RunData], seed: int = 0, refresh: int | None = None) -> str:
     """Return the page's HTML. Raises UserError if jinja2 or plotly is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -89,7 +89,7 @@ def render(runs: list[RunData], settings: ReportSettings, refresh: int | None = 
         run_charts=run_charts,
         chart_data={chart.key: _chart_data(chart) for chart in [*charts, *run_charts]},
         payload=payload,
-        rule=sampling_rule(payload, settings),
+        rule=sampling_rule(payload, seed),
         policy=_policy([plotly, script]),
         plotly=compress(plotly),
         script=script,
@@ -129,7 +129,7 @@ def tiles(run: RunData, facts: Facts) -> list[tuple[str, str, str]]:
     return found
 
 
-def sampling_rule(payload: Payload, settings: ReportSettings) -> str:
+def sampling_rule(payload: Payload, seed: int) -> str:
     """Say which rollouts the page shows."""
     if not payload.read:
         return "There are no rollouts to show."
@@ -138,7 +138,7 @@ def sampling_rule(payload: Payload, settings: ReportSettings) -> str:
     return (
         f"{payload.shown:,} of {payload.read:,} rollouts are shown. Every dump gives the same number of whole groups: "
         "first groups whose rollouts disagree in score, then groups in which all fail, then groups in which all are "
-        f"right, drawn at random with seed {settings.seed} within each of the three. Of a group, at most "
+        f"right, drawn at random with seed {seed} within each of the three. Of a group, at most "
         f"{MOST_OF_A_GROUP} rollouts are shown, failures first. Counts and curves are over all rollouts; reasons are "
         f"those of up to {EXPLAINED} failures a step, drawn at random."
     )

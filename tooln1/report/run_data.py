@@ -21,18 +21,11 @@ from tooln1.reward_score import REWARDS, reward_name
 from tooln1.run_folder import ACCURACY, REWARD, Run, RunFolder, Scalars, find_run, read_scalars
 
 SFT_LOSS = "train/loss"  # of verl's SFT trainer
+ROLLOUTS = 8000  # shown at most
 _VALIDATION_SHARE = 0.2
 _SOURCE_ACCURACY = re.compile(r"val-core/(?P<source>.+)/(acc|reward)/mean@\d+")
 
 Steps = dict[int, float]
-
-
-@dataclass(frozen=True)
-class ReportSettings:
-    """The user's choices: how many rollouts the page shows at most, and the seed that they are drawn with."""
-
-    rollouts: int = 8000
-    seed: int = 0
 
 
 @dataclass
@@ -99,15 +92,23 @@ class RunData:
 DumpCache = dict[tuple[Any, ...], Dump]
 
 
-def load_runs(paths: Sequence[Path], settings: ReportSettings, cache: DumpCache | None = None) -> list[RunData]:
+def load_runs(
+    paths: Sequence[Path], rollouts: int = ROLLOUTS, seed: int = 0, cache: DumpCache | None = None
+) -> list[RunData]:
     """Read all runs.
+
+    Args:
+        paths: run folders, or metrics files of verl's file logger.
+        rollouts: how many rollouts are shown at most, over all runs.
+        seed: decides which rollouts are shown.
+        cache: holds the dumps that were read before.
 
     Raises:
         UserError: a path is no run; the message says what was expected there.
     """
     found = [find_run(path) for path in paths]
-    cache, most = {} if cache is None else cache, settings.rollouts // len(found)
-    return [_load(name, files, most, settings.seed, cache) for name, files in zip(_names(paths), found, strict=True)]
+    cache, most = {} if cache is None else cache, rollouts // len(found)
+    return [_load(name, files, most, seed, cache) for name, files in zip(_names(paths), found, strict=True)]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -157,7 +158,7 @@ def _read_dumps(
             of_step = replace(settings, groups=0 if index % every else max(1, groups))
             key = (path, stats[path].st_size, stats[path].st_mtime_ns, of_step)
             if key not in cache:
-                cache[key] = read_dump(path, step, of_step, sources)
+                cache[key] = read_dump(path, of_step, sources)
             dumps[step] = cache[key]
             bar.update(stats[path].st_size)
     return dumps
@@ -171,9 +172,8 @@ def find_reward(files: Run) -> str | None:
 def _read_record(files: Run) -> dict[str, Any]:
     """Read run.json, with the times of summary.json and the larger memory of run and warm start."""
     folder = RunFolder(files.folder)
-    record, summary, warm_start = (
-        _read_object(path, files.notes) for path in (folder.record, folder.summary, folder.warm_start.record)
-    )
+    paths = (folder.record, folder.summary, folder.warm_start.record)
+    record, summary, warm_start = (_read_object(path, files.notes) for path in paths)
     peaks = [one["peak_memory_gb"] for one in (record, summary, warm_start) if is_number(one.get("peak_memory_gb"))]
     return record | {"wall_seconds": summary.get("wall_seconds"), "peak_memory_gb": max(peaks, default=None)}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tooln1.files import format_table, one_line, read_jsonl, shorten, sparkline, visible, write_json
+from tooln1.files import format_table, read_jsonl, shorten, sparkline, visible, write_json
 from tooln1.report.charts import possible_outcomes
 from tooln1.report.dumps import SIGNALS
 from tooln1.report.evaluation import percent
@@ -81,12 +81,10 @@ def _outcomes(run: RunData) -> str:
 
 
 def _reasons(run: RunData) -> str:
-    last = run.rollouts[max(run.rollouts)]
-    if not last.reasons:
-        return ""
-    common = last.reasons.most_common(_MOST_REASONS)
-    rows = [[reason, percent(count / last.reasons.total())] for reason, count in common]
-    return format_table([f"failures of step {last.step:,}: the first mistake", "fraction"], rows)
+    step = max(run.rollouts)
+    reasons = run.rollouts[step].reasons
+    rows = [[reason, percent(count / reasons.total())] for reason, count in reasons.most_common(_MOST_REASONS)]
+    return format_table([f"failures of step {step:,}: the first mistake", "fraction"], rows) if rows else ""
 
 
 def write_summary(run: RunData) -> str:
@@ -154,7 +152,7 @@ def _closing_table(folder: RunFolder, summary: dict[str, Any], examples: list[tu
             f"To the first     {_number(summary['seconds_to_first_step'])} s",
             f"The whole run    {_number(summary['wall_seconds'])} s",
             f"Peak memory      {_number(summary['peak_memory_gb'])} GB\n",
-            *(f"> {request}\n{one_line(response, _LONGEST_RESPONSE)}\n" for request, response in examples),
+            *(f"> {request}\n{shorten(' '.join(response.split()), _LONGEST_RESPONSE)}\n" for request, response in examples),
             *(f"{name:<12} {path}" for name, path in places.items() if path),
         ]
     )
