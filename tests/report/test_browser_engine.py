@@ -54,7 +54,7 @@ def second_page(run_folder, tmp_path_factory, open_page):
 
 
 def as_new(page):
-    """The page with its filters cleared; what it complained about until then is another test's."""
+    """Clear the filters and the complaints, which are those of another test."""
     page.complaints.clear()
     page.set_viewport_size({"width": 1440, "height": 900})
     page.click("#filters button[type=reset]")
@@ -76,13 +76,11 @@ def page_of_three(second_page):
 
 def scroll_through(page):
     """Charts are drawn when they come near the window."""
-    height = page.evaluate("document.documentElement.scrollHeight")
-    for place in range(0, height, 700):
+    for place in range(0, page.evaluate("document.documentElement.scrollHeight"), 700):
         page.evaluate(f"scrollTo(0, {place})")
         page.wait_for_timeout(30)
-    plots = page.locator("figure:not([hidden]) [data-chart]")
-    for index in range(plots.count()):
-        plots.nth(index).locator("svg.main-svg").first.wait_for(state="attached")
+    for plot in page.locator("figure:not([hidden]) [data-chart]").all():
+        plot.locator("svg.main-svg").first.wait_for(state="attached")
 
 
 def fits(page):
@@ -90,78 +88,55 @@ def fits(page):
     return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def looks_full(png, tmp_path):
-    """Whether a screenshot has many colours: an empty page has a few."""
-    image = pytest.importorskip("PIL.Image")
-    path = tmp_path / "screen.png"
-    path.write_bytes(png)
-    return len(image.open(path).convert("RGB").getcolors(1 << 24)) > 200
+@pytest.mark.parametrize("width, scheme", [(1440, "light"), (1440, "dark"), (390, "light")])
+def test_every_section_is_filled_and_fits(width, scheme, page_of_three):
+    page = page_of_three
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    scroll_through(page)
+    for section in SECTIONS:
+        assert len(page.locator(f"#{section}").inner_text().strip()) > 20, section
+    assert page.locator("figure svg.main-svg .scatterlayer .trace").count() > 20
+    assert page.locator("#list li").count() == 20
+    assert page.locator("#rollout pre").count() >= 3
+    assert fits(page)
+    # No label of the summary is broken into letters.
+    widths = page.eval_on_selector_all(".facts tbody th", "cells => cells.map(cell => cell.clientWidth)")
+    assert len(widths) > 15 and min(widths) >= 100
 
 
-def test_the_first_rollout_is_a_failure_that_others_of_its_group_got_right(page_of_one):
+def test_the_first_rollout_is_a_failure_in_a_group_in_which_others_are_right(page_of_one):
     group = page_of_one.locator("#rollout .group button")
-    assert group.count() == 4
-    texts = group.all_inner_texts()
-    assert any("score 1" in text for text in texts) and any("score 0" in text for text in texts)
+    assert {text.split("\n")[0] for text in group.all_inner_texts()} == {"score 0", "score 1"}
     assert page_of_one.locator("#rollout .group button[aria-pressed=true]").inner_text().startswith("score 0")
     assert page_of_one.locator("#rollout mark").count() >= 1
-
-
-def test_every_section_is_filled_and_fits(page_of_one, tmp_path):
-    page = page_of_one
-    for width, scheme in ((1440, "light"), (1440, "dark"), (390, "light")):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=scheme)
-        scroll_through(page)
-        for section in SECTIONS:
-            assert len(page.locator(f"#{section}").inner_text().strip()) > 20, section
-        assert page.locator("figure svg.main-svg .scatterlayer .trace").count() > 20
-        assert page.locator("#list li").count() == 20
-        assert page.locator("#rollout pre").count() >= 3
-        assert fits(page)
-        assert looks_full(page.screenshot(full_page=True), tmp_path)
-
-
-def test_no_label_of_the_summary_is_broken_into_letters(page_of_three):
-    page_of_three.set_viewport_size({"width": 390, "height": 900})
-    widths = page_of_three.eval_on_selector_all(".facts tbody th", "cells => cells.map(cell => cell.clientWidth)")
-    assert len(widths) > 15 and min(widths) >= 100
-    assert fits(page_of_three)
+    group.last.click()
+    page_of_one.wait_for_selector("#rollout .group button:last-child[aria-pressed=true]")
 
 
 def test_filters_narrow_the_list_and_clear(page_of_one):
-    page = page_of_one
-    count = page.locator("#count")
-    everything = count.inner_text()
-    assert everything == "328 rollouts"
+    page, count, items = page_of_one, page_of_one.locator("#count"), page_of_one.locator("#list li")
+    assert count.inner_text() == "328 rollouts"
     page.select_option("[name=step]", "12")
-    assert count.inner_text() in ("24 rollouts", "34 rollouts")  # with the validation of that step
+    assert count.inner_text() == "34 rollouts"  # with the validation of that step
     page.select_option("[name=kind]", "rollouts")
     assert count.inner_text() == "24 rollouts"
     for name, value in (("outcome", "right"), ("score", "1"), ("source", "toolcall/xlam")):
         page.select_option(f"[name={name}]", value)
-    items = page.locator("#list li")
     assert 0 < items.count() < 24
     assert all("toolcall/xlam" in text and "right" in text for text in items.all_inner_texts())
     page.click("#filters button[type=reset]")
-    count.filter(has_text=everything).wait_for()
-    page.select_option("[name=reason]", "wrong arguments")
-    assert all("wrong arguments" in text for text in items.all_inner_texts())
-    items.first.click()
-    assert page.locator("#rollout mark").count() >= 2
+    count.filter(has_text="328 rollouts").wait_for()
     page.fill("[name=text]", "no request holds this")
     assert count.inner_text() == "0 rollouts"
 
 
-def test_pages_turn_and_a_rollout_of_the_group_opens(page_of_one):
-    page = page_of_one
-    first = page.locator("#list").inner_text()
-    page.click("#next")
-    assert page.locator("#list").inner_text() != first
-    page.click("#back")
-    assert page.locator("#list").inner_text() == first
-    page.locator("#rollout .group button").last.click()
-    page.wait_for_selector("#rollout .group button:last-child[aria-pressed=true]")
+def test_pages_of_the_list_turn(page_of_one):
+    first = page_of_one.locator("#list").inner_text()
+    page_of_one.click("#next")
+    assert page_of_one.locator("#list").inner_text() != first
+    page_of_one.click("#back")
+    assert page_of_one.locator("#list").inner_text() == first
 
 
 def test_the_address_brings_back_what_was_shown(page_of_one):
@@ -178,39 +153,31 @@ def test_the_address_brings_back_what_was_shown(page_of_one):
     assert page.locator("#rollout").inner_text() == shown
 
 
-def test_any_metric_can_be_drawn(page_of_one):
-    page = page_of_one
-    page.select_option("#metric", "actor/grad_norm")
-    page.wait_for_selector("#metric-plot .trace")
-    page.select_option("#metric", "timing_s/gen")
-    assert page.locator("#metric-plot .trace").count() == 1
-
-
 def test_runs_are_switched_off_and_on(page_of_three):
     page = page_of_three
     reward = page.locator("[data-chart=reward] .scatterlayer .trace")
-    page.locator("#curves").scroll_into_view_if_needed()
-    reward.nth(2).wait_for(state="attached")
-    assert reward.count() == 3
+    page.select_option("#metric", "actor/grad_norm")  # any metric can be drawn
+    any_metric = page.locator("#metric-plot .scatterlayer .trace")
+    for traces in (reward, any_metric):
+        traces.nth(2).wait_for(state="attached")
     page.uncheck("[data-run='1']")
-    reward.nth(2).wait_for(state="detached")
-    assert reward.count() == 2
-    scroll_through(page)
-    # A chart that is drawn later knows it too.
-    assert page.locator("[data-chart=grad_norm] .scatterlayer .trace").count() == 2
+    for traces in (reward, any_metric):
+        traces.nth(2).wait_for(state="detached")
+        assert traces.count() == 2
+    page.select_option("#metric", "timing_s/gen")  # a chart that is drawn later leaves the run out too
+    page.wait_for_selector("#metric-plot .trace")
+    assert any_metric.count() == 2
     page.check("[data-run='1']")
-    page.locator("[data-chart=grad_norm] .scatterlayer .trace").nth(2).wait_for(state="attached")
+    reward.nth(2).wait_for(state="attached")
 
 
-def test_the_rollouts_of_one_run_are_shown_with_their_composition(page_of_three, tmp_path):
+def test_the_rollouts_of_one_run_are_shown_with_their_outcomes(page_of_three):
     page = page_of_three
     page.select_option("#composition-run", "2")
     page.wait_for_selector("[data-chart=outcomes_2] .trace")
     assert page.locator("[data-chart=outcomes_0]").is_hidden()
     page.select_option("[name=run]", "2")
     assert all(text.startswith("seed2") for text in page.locator("#list li").all_inner_texts())
-    scroll_through(page)
-    assert fits(page) and looks_full(page.screenshot(full_page=True), tmp_path)
 
 
 def test_on_paper_every_chart_is_drawn_within_the_page(page_of_three):
@@ -218,9 +185,8 @@ def test_on_paper_every_chart_is_drawn_within_the_page(page_of_three):
     page.set_viewport_size({"width": 700, "height": 900})
     page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    drawn = page.locator("figure:not([hidden]) [data-chart]")
-    for index in range(drawn.count()):
-        assert drawn.nth(index).locator("svg.main-svg").count() > 0
+    for plot in page.locator("figure:not([hidden]) [data-chart]").all():
+        assert plot.locator("svg.main-svg").count() > 0
     assert fits(page)
     edges = page.locator("svg.main-svg").evaluate_all("all => all.map(one => one.getBoundingClientRect().right)")
     assert max(edges) <= 700
@@ -255,7 +221,7 @@ PAYLOADS = [
 
 @pytest.fixture(scope="module")
 def hostile_page(tmp_path_factory, open_page):
-    """A run in which prompts, replies, references, sources, metrics and names all hold each of the payloads."""
+    """A run in which prompts, responses, ground truths, sources, metrics and names hold each of the payloads."""
     folder = tmp_path_factory.mktemp("hostile") / "<img src=x onerror=alert(1)>"
     rows = []
     for place, text in enumerate(PAYLOADS):
@@ -271,14 +237,11 @@ def hostile_page(tmp_path_factory, open_page):
     names = {f"{text[:200]}/{number}": 1.0 for number, text in enumerate(PAYLOADS)}
     accuracies = {f"val-core/{text[:200]}/acc/mean@1": 0.5 for text in PAYLOADS}
     metrics = [{"step": step, "data": {"critic/score/mean": 0.5} | accuracies | names} for step in (1, 2)]
-    (folder / "metrics.jsonl").write_text("".join(_ascii(record) for record in metrics))
-    (folder / "config.yaml").write_text(_ascii({"trainer": {}, "actor_rollout_ref": {"model": {"path": PAYLOADS[2]}}}))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in metrics))
+    config = {"trainer": {}, "actor_rollout_ref": {"model": {"path": PAYLOADS[2]}}}
+    (folder / "config.yaml").write_text(json.dumps(config))
     second = shutil.copytree(folder, folder.with_name("<script>alert(1)"))
     return open_page(make_report([folder, second], folder.parent / "page.html"))
-
-
-def _ascii(value):
-    return json.dumps(value) + "\n"
 
 
 @pytest.fixture
@@ -301,14 +264,14 @@ def test_nothing_that_a_model_writes_runs_or_breaks_the_layout(page_of_attacks):
                 assert fits(page)
         page.evaluate("document.getElementById('next').click()")
     assert page.evaluate("document.body.dataset.hacked") is None
-    # No element is there that the template or the charts' library does not make.
+    # All elements come from the template or the charts' library.
     foreign = "iframe, object, base, link, img, meta[http-equiv=refresh], #rollout a, #rollout svg"
     assert page.locator(foreign).count() == 0
     assert page.locator("header.top").is_visible() and page.locator("footer").count() == 1
     assert page.evaluate("getComputedStyle(document.querySelector('#rollout pre')).direction") == "ltr"
 
 
-def test_what_cannot_be_seen_is_shown_as_its_number(page_of_attacks):
+def test_invisible_characters_are_shown_by_their_number(page_of_attacks):
     page = page_of_attacks
     page.fill("[name=text]", "gnp.exe")
     page.locator("#list li").first.click()
