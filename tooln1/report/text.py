@@ -129,7 +129,7 @@ def _by_kind(run: RunData, step: int | None) -> dict[str, float]:
     return {name.rpartition(": ")[2]: steps[step] for name, steps in sources.items() if step in steps}
 
 
-def _closing_table(folder: RunFolder, summary: dict[str, Any], examples: list[tuple[str, str]]) -> str:
+def _closing_table(folder: RunFolder, summary: dict[str, Any], examples: list[str]) -> str:
     before, after = summary["val_acc_before_by_kind"], summary["val_acc_after_by_kind"]
     rows = [[kind, _number(before.get(kind), 2), _number(after.get(kind), 2)] for kind in before or after]
     rows.append(["all", _number(summary["val_acc_before"], 3), _number(summary["val_acc_after"], 3)])
@@ -152,7 +152,7 @@ def _closing_table(folder: RunFolder, summary: dict[str, Any], examples: list[tu
             f"To the first     {_number(summary['seconds_to_first_step'])} s",
             f"The whole run    {_number(summary['wall_seconds'])} s",
             f"Peak memory      {_number(summary['peak_memory_gb'])} GB\n",
-            *(f"> {request}\n{shorten(' '.join(response.split()), _LONGEST_RESPONSE)}\n" for request, response in examples),
+            *examples,
             *(f"{name:<12} {path}" for name, path in places.items() if path),
         ]
     )
@@ -162,17 +162,17 @@ def _number(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _examples(run: RunData) -> list[tuple[str, str]]:
-    """Return (request, response) of the first responses of the exported model to held-out rows, if there are any."""
+def _examples(run: RunData) -> list[str]:
+    """Return the first requests of held-out rows with the responses of the exported model, if there are any."""
     results = RunFolder(run.files.folder).evaluations / "held_out" / "results.jsonl"
     files = [Path(name) for name in run.files.listed("data.val_files") if Path(name).is_file()]
     if not results.is_file() or not files:
         return []
-    prompts = pq.read_table(files[0], columns=["prompt"])["prompt"]
-    found = []
+    prompts, found = pq.read_table(files[0], columns=["prompt"])["prompt"], []
     for line in read_jsonl(results, Counter()):
         # An id of these rows is <file>/<number of the row>.
-        row = str(line.value.get("id")).rpartition("/")[2]
-        if line.value.get("response") is not None and row.isdecimal() and int(row) < len(prompts):
-            found.append((prompts[int(row)].as_py()[-1]["content"], line.value["response"]))
+        row, response = str(line.value.get("id")).rpartition("/")[2], line.value.get("response")
+        if response is not None and row.isdecimal() and int(row) < len(prompts):
+            request = prompts[int(row)].as_py()[-1]["content"]
+            found.append(f"> {request}\n{shorten(' '.join(response.split()), _LONGEST_RESPONSE)}\n")
     return found[:_EXAMPLES]
