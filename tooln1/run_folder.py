@@ -86,12 +86,16 @@ def checkpoint_folder(checkpoints: Path, step: int) -> Path:
     return checkpoints / f"global_step_{step}"
 
 
+def checkpoint_step(folder: Path) -> int | None:
+    """Return the step of a checkpoint's folder, None for a folder of another name."""
+    match = _STEP_FOLDER.fullmatch(folder.name)
+    return int(match[1]) if match else None
+
+
 def checkpoint_steps(checkpoints: Path) -> list[int]:
     """Return the steps that have a checkpoint folder, complete or not, in order."""
-    if not checkpoints.is_dir():
-        return []
-    found = (_STEP_FOLDER.fullmatch(path.name) for path in checkpoints.iterdir() if path.is_dir())
-    return sorted(int(match[1]) for match in found if match)
+    folders = (path for path in checkpoints.iterdir() if path.is_dir()) if checkpoints.is_dir() else ()
+    return sorted(step for step in map(checkpoint_step, folders) if step is not None)
 
 
 def tracked_step(checkpoints: Path) -> int | None:

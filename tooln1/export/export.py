@@ -14,7 +14,15 @@ from tooln1.data.prepared import template_of
 from tooln1.errors import UserError
 from tooln1.export.card import write_card
 from tooln1.files import writing
-from tooln1.run_folder import Run, RunFolder, checkpoint_folder, checkpoint_steps, find_run, tracked_step
+from tooln1.run_folder import (
+    Run,
+    RunFolder,
+    checkpoint_folder,
+    checkpoint_step,
+    checkpoint_steps,
+    find_run,
+    tracked_step,
+)
 from tooln1.train.checkpoints import BEST, find_fault, read_best
 from tooln1.train.stage import run_stage
 
@@ -48,7 +56,7 @@ def export(run_dir: Path, step: str, output: Path, name: str | None = None) -> P
         merge(checkpoint, partial, folder.log.with_name("export.log"))
         write_prompt(partial, [Path(path) for path in run.listed("data.train_files")])
         check_model_folder(partial)
-        write_card(partial, run, int(checkpoint.name.removeprefix("global_step_")), name or output.name)
+        write_card(partial, run, checkpoint_step(checkpoint), name or output.name)
     return output
 
 

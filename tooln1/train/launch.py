@@ -14,7 +14,7 @@ from tooln1.config import require_inputs, validate
 from tooln1.errors import UserError
 from tooln1.files import write_text
 from tooln1.processes import stop_left_over_processes
-from tooln1.run_folder import REWARD, RunFolder, checkpoint_steps, tracked_step
+from tooln1.run_folder import REWARD, RunFolder, checkpoint_step, checkpoint_steps, tracked_step
 from tooln1.settings import Settings
 from tooln1.train import checkpoints
 from tooln1.train.lock import RunLock
@@ -146,9 +146,10 @@ def _resume_step(settings: Settings) -> int | None:
     if trainer.resume_mode == "resume_path":
         source = Path(str(trainer.resume_from_path))
         fault = checkpoints.find_fault(source) if source.is_dir() else "no such folder"
-        if fault or not source.name.removeprefix("global_step_").isdigit():
+        step = checkpoint_step(source)
+        if fault or step is None:
             raise UserError(f"trainer.resume_from_path={source}: {fault or 'expected a folder global_step_<N>'}")
-        return int(source.name.removeprefix("global_step_"))
+        return step
     choice = checkpoints.choose(folder, settings.verify_checkpoint)
     for note in choice.notes:
         print(note, flush=True)

@@ -21,12 +21,11 @@ from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from tooln1.errors import UserError
-from tooln1.run_folder import checkpoint_folder
+from tooln1.run_folder import ACCURACY, checkpoint_folder
 from tooln1.settings import LONG_RUN
 from tooln1.train import checkpoints
 from tooln1.train.stopping import STOP_FILE, STOPPED_FILE
 
-ACCURACY = "validation/accuracy"
 
 logger = logging.getLogger(__name__)
 
