@@ -26,7 +26,6 @@ from tooln1.settings import LONG_RUN
 from tooln1.train import checkpoints
 from tooln1.train.stopping import STOP_FILE, STOPPED_FILE
 
-
 logger = logging.getLogger(__name__)
 
 
