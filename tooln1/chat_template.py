@@ -14,9 +14,9 @@ from tooln1.files import read_text, write_text
 from tooln1.prompt import load_template, split_template
 
 _NOTE, _FILE = "prompt_template.txt", "chat_template.jinja"  # in a model folder
-_OURS = Path(__file__).with_name("templates").joinpath(_FILE).read_text(encoding="utf-8")
-_BEGIN = _OURS.partition("\n")[0]
-_END = _OURS.rstrip().rpartition("\n")[2] + "\n"
+_EXTENSION = Path(__file__).with_name("templates").joinpath(_FILE).read_text(encoding="utf-8")
+_BEGIN = _EXTENSION.partition("\n")[0]
+_END = _EXTENSION.rstrip().rpartition("\n")[2] + "\n"
 
 
 def load_model_template(model: str | Path, template: str | Path | None = None) -> str:
@@ -33,6 +33,27 @@ def load_model_template(model: str | Path, template: str | Path | None = None) -
     return load_template(noted if template is None and noted.is_file() else template)
 
 
+def read_chat_template(model: str | Path) -> str:
+    """Return the chat template of a model folder, or of a model on the hub.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded, or has no chat template.
+    """
+    path = Path(model) / _FILE
+    if path.is_file():
+        return read_text(path)
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except Exception as error:  # each kind of tokenizer, and the hub, fails in its own way
+        raise UserError(f"{model}: the tokenizer cannot be loaded: {error}") from None
+    try:
+        return tokenizer.get_chat_template()
+    except ValueError:
+        raise UserError(f"{model}: the tokenizer has no chat template; start from an instruction-tuned model") from None
+
+
 def write_chat_template(model: Path, template: str) -> None:
     """Let a model folder carry the prompt of its training: the note of its prompt template, and the chat template.
 
@@ -47,37 +68,13 @@ def write_chat_template(model: Path, template: str) -> None:
     write_text(model / _NOTE, template)
 
 
-def writes_prompt(model: str | Path) -> bool:
-    """Return whether a model folder has a chat template of `build_chat_template`."""
-    path = Path(model) / _FILE
-    return path.is_file() and read_text(path).startswith(_BEGIN)
-
-
-def read_chat_template(model: str | Path) -> str:
-    """Return the chat template of a model folder, or of a model on the hub.
-
-    Raises:
-        UserError: the tokenizer cannot be loaded, or has no chat template.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except Exception as error:  # each kind of tokenizer, and the hub, fails in its own way
-        raise UserError(f"{model}: the tokenizer cannot be loaded: {error}") from None
-    try:
-        return tokenizer.get_chat_template()
-    except ValueError:
-        raise UserError(f"{model}: the tokenizer has no chat template; start from an instruction-tuned model") from None
-
-
 def build_chat_template(chat_template: str, template: str | None = None) -> str:
     """Return a model's own chat template, extended so that it writes the prompt of `build_messages` itself.
 
     `tools` and OpenAI's messages become the messages of `build_messages`; messages without tools stay as they are.
 
     Args:
-        chat_template: the model's own chat template, with which it was trained; an earlier extension is replaced.
+        chat_template: the chat template with which the model was trained; an earlier extension is replaced.
         template: the text of a prompt template; the thinking template by default.
 
     Raises:
@@ -85,9 +82,16 @@ def build_chat_template(chat_template: str, template: str | None = None) -> str:
     """
     before, after = split_template(template)
     texts = {"before": _escape(before.lstrip()), "after": _escape(after.rstrip())}
-    ours = re.sub("@(before|after)@", lambda mark: texts[mark[1]], _OURS)
-    own = chat_template.partition(_END)[2] if chat_template.startswith(_BEGIN) else chat_template
-    return ours + own
+    extension = re.sub("@(before|after)@", lambda mark: texts[mark[1]], _EXTENSION)
+    return extension + split_chat_template(chat_template)[1]
+
+
+def split_chat_template(chat_template: str) -> tuple[str, str]:
+    """Return the extension of `build_chat_template`, "" if there is none, and the model's own chat template."""
+    if not chat_template.startswith(_BEGIN):
+        return "", chat_template
+    extension, end, own = chat_template.partition(_END)
+    return extension + end, own
 
 
 def _escape(text: str) -> str:

@@ -11,6 +11,7 @@ from chat_templates import OWN
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tooln1.chat_template import read_chat_template
 from tooln1.cli import main
 from tooln1.data.rows import TEMPLATE_KEY
 from tooln1.errors import UserError
@@ -163,17 +164,27 @@ def test_weights_that_do_not_fit_are_found(change, expected, copy):
         check_model_folder(copy)
 
 
-def test_a_folder_without_configuration_tokenizer_or_chat_template_is_named(copy):
+def test_a_folder_without_configuration_or_chat_template_is_named(copy):
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(UserError, match="no chat template"):
         check_model_folder(copy)
     (copy / "config.json").unlink()
-    with pytest.raises(UserError, match=str(copy)):
+    with pytest.raises(UserError, match="does not load"):
         check_model_folder(copy)
-    for path in copy.glob("tokenizer*"):
+
+
+def test_a_chat_template_without_a_file_is_read_from_the_tokenizer(copy):
+    config = json.loads((copy / "tokenizer_config.json").read_text())
+    own = (copy / "chat_template.jinja").read_text()
+    (copy / "chat_template.jinja").unlink()
+    with pytest.raises(UserError, match="has no chat template"):
+        read_chat_template(copy)
+    (copy / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": own}))
+    assert read_chat_template(copy) == own
+    for path in [*copy.glob("tokenizer*"), copy / "config.json"]:
         path.unlink()
     with pytest.raises(UserError, match="the tokenizer cannot be loaded"):
-        check_model_folder(copy)
+        read_chat_template(copy)
 
 
 def test_adapters_are_merged_into_the_weights(tiny_model, tmp_path, write_checkpoint):

@@ -100,6 +100,13 @@ def test_another_prompt_template_or_chat_template_goes_into_a_temporary_file(fir
     assert text == build_chat_template(OWN, load_template("compact"))
 
 
+def test_a_chat_template_that_writes_the_prompt_keeps_its_prompt_template(dry_run, exported, own):
+    own.write_text(build_chat_template(OWN, load_template("direct")), encoding="utf-8")
+    words = dry_run(exported, "--chat-template", own)
+    assert Path(option(words, "chat-template")).read_text(encoding="utf-8") == own.read_text(encoding="utf-8")
+    assert option(words, "tool-call-parser") == "tool_n1_direct"
+
+
 def test_a_model_that_does_not_write_its_prompt_is_served_with_the_template_that_it_notes(dry_run, tmp_path, own):
     folder = write_model(tmp_path / "other")
     (folder / "prompt_template.txt").write_text("Mine: {tools} <think>")

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tooln1.chat_template import writes_prompt
+from tooln1.chat_template import read_chat_template, split_chat_template
 from tooln1.files import read_jsonl, read_text, write_text
 from tooln1.report.evaluation import read_evaluations
 from tooln1.run_folder import REWARD, Run, RunFolder, read_scalars
@@ -73,7 +73,7 @@ def write_card(folder: Path, run: Run, step: int, name: str) -> None:
         metadata=_metadata(name, base_model, licence, method, hub_data_sets, accuracies.get(step)),
         name=name,
         step=step,
-        writes_prompt=writes_prompt(folder),
+        writes_prompt=bool(split_chat_template(read_chat_template(folder))[0]),
         is_best=best is not None and best["step"] == step,
         method=method,
         base_model=_model_name(base_model),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from tooln1.chat_template import read_chat_template, write_chat_template
+from tooln1.chat_template import write_chat_template
 from tooln1.data.prepared import template_of
 from tooln1.errors import UserError
 from tooln1.export.card import write_card
@@ -114,13 +114,14 @@ def check_model_folder(folder: Path) -> None:
     """
     import torch
     from safetensors import SafetensorError, safe_open
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    read_chat_template(folder)
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: does not load: {error}") from None
+    if not tokenizer.chat_template:
+        raise UserError(f"{folder}: the tokenizer has no chat template; start from an instruction-tuned model")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     shapes = {}

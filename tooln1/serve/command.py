@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tooln1.chat_template import build_chat_template, load_model_template, read_chat_template, writes_prompt
+from tooln1.chat_template import build_chat_template, load_model_template, read_chat_template, split_chat_template
 from tooln1.checks.model_files import check_model
 from tooln1.errors import UserError
 from tooln1.files import read_text
@@ -45,15 +45,12 @@ def build_command(
             'vLLM is not installed here; run: pip install -e ".[vllm]" (or, without a GPU, bash examples/setup_cpu.sh)'
         )
     _check_checkpoint(checkpoint)
-    text = load_model_template(checkpoint, template)
-    settings = _settings(reasons=THINK in text)
-    if template or chat_template or not writes_prompt(checkpoint):
-        own = read_text(Path(chat_template)) if chat_template else read_chat_template(checkpoint)
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="tooln1-", suffix=".jinja", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(build_chat_template(own, text))
-        settings.append(f"--chat-template={file.name}")
+    carried = served = read_text(Path(chat_template)) if chat_template else read_chat_template(checkpoint)
+    if template or not split_chat_template(carried)[0]:
+        served = build_chat_template(carried, load_model_template(checkpoint, template))
+    settings = _settings(reasons=THINK in split_chat_template(served)[0])
+    if chat_template or served != carried:
+        settings.append(f"--chat-template={_write_temporary(served)}")
     start = ["-m", "vllm.entrypoints.cli.main", "serve", checkpoint]
     environment = {}
     if _vllm_is_for_cpu():
@@ -73,6 +70,13 @@ def _check_checkpoint(checkpoint: str) -> None:
     if any(list(Path(checkpoint, part).glob("model_world_size_*_rank_*.pt")) for part in ("", "actor")):
         raise UserError(f"{checkpoint}: a checkpoint of verl, in shards; run: tooln1 export RUN_DIR --output MODEL")
     check_model(checkpoint, 1)
+
+
+def _write_temporary(chat_template: str) -> str:
+    number, path = tempfile.mkstemp(".jinja", "tooln1-")
+    with open(number, "w", encoding="utf-8") as file:
+        file.write(chat_template)
+    return path
 
 
 def _settings(reasons: bool) -> list[str]:
