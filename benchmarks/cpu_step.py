@@ -46,9 +46,12 @@ def trl_environment(folder: Path) -> Path:
     if not (folder / "ready").exists():
         print(f"installing {TRL} into {folder} …", flush=True)
         venv.create(folder, with_pip=True)
+        torch = f"torch=={importlib.metadata.version('torch')}"
         index = os.environ.get("TORCH_CPU_INDEX", "https://download.pytorch.org/whl/cpu")
-        torch = ["--extra-index-url", index, f"torch=={importlib.metadata.version('torch')}"]
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *torch, TRL], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet"]
+        if subprocess.run([*pip, torch], stderr=subprocess.DEVNULL).returncode:
+            subprocess.run([*pip, "--index-url", index, torch], check=True)
+        subprocess.run([*pip, TRL], check=True)
         (folder / "ready").touch()
     return python
 

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from example_scripts import TRAINING, launched, run_script
+from example_scripts import TRAINING, launched
 from omegaconf import OmegaConf
 
 from tooln1.cli import main
@@ -74,7 +74,7 @@ def dry_run(tmp_path, capsys):
 @pytest.mark.parametrize("script", TRAINING, ids=str)
 def test_verl_accepts_every_script_with_the_papers_settings(script, dry_run):
     *sft, config = dry_run(script, PAPER=1)
-    assert all(first.trainer.experiment_name == "table3_sft_half" for first in sft)
+    assert [first.trainer.experiment_name for first in sft] == ["table3_sft_half"] * ("then_rl" in script.name)
     if "actor_rollout_ref" not in config:
         assert config.checkpoint.save_contents[-1] == "hf_model"  # GRPO starts from it
         return
@@ -87,11 +87,3 @@ def test_verl_accepts_the_other_choices(variables, dry_run):
     (config,) = dry_run("run_qwen7b_lora_2x24gb.sh", **variables)
     assert config.actor_rollout_ref.rollout.name == variables.get("ENGINE", "vllm")
     assert config.trainer.device == variables.get("PLATFORM", "cuda")
-
-
-def test_a_dry_run_prints_every_stage_and_writes_nothing(tmp_path):
-    folder = tmp_path / "run"
-    done = run_script("ablations/table3_sft_then_rl.sh", "trainer.save_freq=3", DRY_RUN=1, RUN_DIR=folder, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert "experiment_name: table3_sft_half\n" in done.stdout and "  save_freq: 3\n" in done.stdout
-    assert not folder.exists()
