@@ -7,6 +7,7 @@ import struct
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 from published_models import MODELS
 
 from tooln1.checks.model_shape import read_shape
@@ -32,12 +33,20 @@ CONFIG = {
 
 @pytest.fixture(scope="session")
 def make():
-    """A run of a recipe with overrides; keywords replace its numbers."""
-    settings_of = functools.cache(lambda recipe, overrides: Settings(recipe, overrides))
+    """A run of a recipe with other settings, as {dotted key: value}; keywords replace what the run has read.
 
-    def build(recipe="tool_n1_grpo", *overrides, **changes):
-        run = UpcomingRun(settings_of(recipe, overrides))
-        vars(run).update(changes)
+    A recipe is composed once, because that takes most of the time.
+    """
+    composed = functools.cache(lambda recipe: Settings(recipe).composed)
+
+    def build(recipe="tool_n1_grpo", changes=None, **numbers):
+        config = composed(recipe).copy()
+        for key, value in (changes or {}).items():
+            OmegaConf.update(config, key, value, force_add=True)
+        settings = Settings(recipe)
+        vars(settings)["_composition"] = ([], config)
+        run = UpcomingRun(settings)
+        vars(run).update(numbers)
         return run
 
     return build

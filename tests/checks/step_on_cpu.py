@@ -1,6 +1,6 @@
 """One update of a small model on the CPU, in a process of its own: prints the bytes that its memory grew by.
 
-python step_on_cpu.py SEQUENCES LENGTH
+python step_on_cpu.py CONFIG_JSON SEQUENCES LENGTH
 """
 
 import json
@@ -12,22 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from tooln1.platforms.cpu.attention import NAME
 
-CONFIG = {
-    "model_type": "qwen2",
-    "hidden_size": 256,
-    "intermediate_size": 704,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 2000,
-    "max_position_embeddings": 1024,
-    "tie_word_embeddings": True,
-}
 
-
-def main(sequences: int, length: int) -> None:
+def main(config: str, sequences: int, length: int) -> None:
     torch.set_num_threads(1)
-    config = AutoConfig.for_model(**CONFIG)
+    config = AutoConfig.for_model(**json.loads(config))
     config._attn_implementation = NAME
 
     def step(model, optimizer, count):
@@ -48,8 +36,8 @@ def main(sequences: int, length: int) -> None:
     step(model, torch.optim.AdamW(model.parameters()), sequences)
     with open("/proc/self/status") as status:
         peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-    print(json.dumps({"grown": peak - before}))
+    print(peak - before)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -17,14 +17,12 @@ _MAX_LORA_RANK = 512
 
 def check_arithmetic(run: UpcomingRun) -> Iterator[Finding]:
     """Settings that do not add up."""
-    rules = (_shards,) if run.is_sft else _GRPO_RULES
-    problems = [problem for rule in rules for problem in rule(run)]
-    yield from problems or [
-        ok(
-            f"batches, lengths and parallel sizes divide: {run.prompts} prompts × {run.responses} responses over "
-            f"{run.ranks} ranks"
-        )
-    ]
+    for rule in (_shards,) if run.is_sft else _GRPO_RULES:
+        yield from rule(run)
+    yield ok(
+        f"batches, lengths and parallel sizes divide: {run.prompts} prompts × {run.responses} responses over "
+        f"{run.ranks} ranks"
+    )
 
 
 def check_model_sizes(run: UpcomingRun) -> Iterator[Finding]:
@@ -48,7 +46,7 @@ def check_model_sizes(run: UpcomingRun) -> Iterator[Finding]:
             f"{shape.heads} heads; {_divisors(shape.heads)}"
         )
     try:
-        trained_parameters(shape, run)
+        trained_parameters(run)
     except UserError as error:
         run.shape = None  # nothing can be estimated
         yield fault(error)
@@ -168,7 +166,7 @@ def _engine(run: UpcomingRun) -> Iterator[Finding]:
 
 
 def _schedule(run: UpcomingRun) -> Iterator[Finding]:
-    save, test = run.config.trainer.save_freq, run.config.trainer.test_freq
+    save, test = run.save_every, run.config.trainer.test_freq or -1
     if save < 1:
         # On the CPU, the quickstart exports the last checkpoint.
         report = fault if run.on_cpu else warning

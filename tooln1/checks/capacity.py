@@ -11,15 +11,13 @@ import psutil
 from tooln1.checks.findings import Finding, fault, ok, warning
 from tooln1.checks.memory_estimate import (
     GIB,
-    Phase,
+    Parts,
     cache_tokens,
     cpu_run,
-    gpu_node,
     gpu_phases,
     held_parameters,
     trained_parameters,
 )
-from tooln1.checks.model_shape import ModelShape
 from tooln1.checks.upcoming_run import UpcomingRun
 from tooln1.run_folder import TRACKER, checkpoint_folder, checkpoint_ranks, tracked_step
 
@@ -28,7 +26,7 @@ GB = 10**9
 # The caching allocator can use this much of a GPU; it loses the rest between blocks of unequal size.
 USABLE = 0.95
 
-# What the CPU quickstart needs free: 4.1 GB at its peak, and some for the export, the evaluation and other programs.
+# What GRPO on the CPU needs free: 4.1 GB at the quickstart's peak, and room for other programs.
 CPU_MINIMUM = 6 * GB
 
 # Logs, rollouts, the exported model of the quickstart.
@@ -39,57 +37,89 @@ def check_cpu_memory(run: UpcomingRun) -> Iterator[Finding]:
     """Too little memory for a run on the CPU."""
     if not run.on_cpu:
         return
-    needed = CPU_MINIMUM
+    needed, estimate = CPU_MINIMUM if run.rollout else 0, ""
     if run.shape is not None:
-        run.phases = [cpu_run(run.shape, run, run.mean_prompt)]
-        needed = max(needed, run.phases[0].bytes)
+        run.phases = {"update": cpu_run(run)}
+        size = sum(run.phases["update"].values())
+        needed, estimate = max(needed, size), f"the run takes about {size / GB:.1f} GB; "
+        if run.rollout and run.kv_bytes:
+            run.cache_tokens = cache_tokens(run, 0)
     available, limit = available_memory()
     if available < needed:
         yield fault(
             f"{available / GB:.1f} GB available {limit}, {needed / GB:.1f} GB needed; end other programs, allow this "
             f"one more memory, or take a smaller model or batch"
         )
-    else:
-        yield ok(f"{needed / GB:.1f} GB needed, {available / GB:.1f} GB available {limit}")
+    yield ok(f"{estimate}{available / GB:.1f} GB available {limit}")
 
 
 def check_gpu_memory(run: UpcomingRun) -> Iterator[Finding]:
     """Phases of a step that do not fit on a GPU, a KV cache that is too small, and too little memory on the node."""
-    if run.shape is None or run.on_cpu:
-        return
-    host = gpu_node(run.shape, run)
-    run.phases = [host]
-    available = available_memory()[0]
-    if not run.planned and host.bytes > available:
-        yield warning(
-            f"the node's own memory: about {host.bytes / GIB:.0f} GiB needed, {available / GIB:.0f} GiB there; "
-            f"{_advice(host)}"
-        )
-    if not run.gpus:
+    if run.shape is None or run.on_cpu or not run.gpus:
         return
     size = min(gpu.memory for gpu in run.gpus)
     flash_attention = run.planned or find_spec("flash_attn") is not None
-    phases = gpu_phases(run.shape, run, size, flash_attention=flash_attention)
-    run.phases = [*phases, host]
-    problems = [problem for phase in phases for problem in _check_phase(phase, size)]
+    run.phases = gpu_phases(run, size, flash_attention=flash_attention)
+    for phase, parts in run.phases.items():
+        total = sum(parts.values())
+        if phase == "host":
+            available = available_memory()[0]
+            if not run.planned and total > available:
+                needed = f"about {total / GIB:.0f} GiB needed, {available / GIB:.0f} GiB there"
+                yield warning(f"the node's own memory: {needed}; {_advice(run, phase, parts)}")
+            continue
+        needed = f"{phase}: about {total / GIB:.1f} GiB needed on a GPU of {size / GIB:.1f} GiB"
+        if total > size:
+            yield fault(f"{needed}; {_advice(run, phase, parts)}")
+        elif total > USABLE * size:
+            yield warning(f"{needed}, which fragmentation may exceed; {_advice(run, phase, parts)}")
     if run.rollout:
-        run.cache_tokens = cache_tokens(run.shape, run, size)
-        problems += _check_cache(run)
-    most = max(phases, key=lambda phase: phase.bytes)
-    yield from problems or [ok(f"every phase fits; the largest, {most.name}, takes {most.bytes / GIB:.0f} GiB")]
+        run.cache_tokens = cache_tokens(run, size)
+        yield from _check_cache(run)
+    largest, name = max((sum(parts.values()), phase) for phase, parts in run.phases.items() if phase != "host")
+    yield ok(f"every phase fits; the largest, {name}, takes {largest / GIB:.0f} GiB")
 
 
-def _check_phase(phase: Phase, size: int) -> Iterator[Finding]:
-    needed = f"{phase.name}: about {phase.bytes / GIB:.1f} GiB needed on a GPU of {size / GIB:.1f} GiB"
-    if phase.bytes > size:
-        yield fault(f"{needed}; {_advice(phase)}")
-    elif phase.bytes > USABLE * size:
-        yield warning(f"{needed}, which fragmentation may exceed; {_advice(phase)}")
+def _advice(run: UpcomingRun, phase: str, parts: Parts) -> str:
+    hints = _host_hints() if phase == "host" else _gpu_hints(run, phase)
+    size, part = max((size, part) for part, size in parts.items() if part in hints)
+    return f"its largest part is {part} with {size / GIB:.1f} GiB: {hints[part]}"
 
 
-def _advice(phase: Phase) -> str:
-    part = phase.largest
-    return f"its largest part is {part.name} with {part.bytes / GIB:.1f} GiB: {part.hint}"
+def _gpu_hints(run: UpcomingRun, phase: str) -> dict[str, str]:
+    """The settings that make a part smaller; nothing makes the weights smaller during the trainer's phases."""
+    adapters = "more GPUs, or LoRA (model.lora_rank=…)"
+    fewer = "lower data.max_token_len_per_gpu"
+    if run.rollout:
+        fewer = "lower actor.ppo_max_token_len_per_gpu, or raise actor.ulysses_sequence_parallel_size"
+    checkpointing, fused = run.model.get("enable_gradient_checkpointing"), run.model.get("use_fused_kernels")
+    hints = {
+        "engine's share": "lower rollout.gpu_memory_utilization",
+        "optimizer": adapters,
+        "gradients": adapters,
+        "gathered by FSDP": "more GPUs, or fsdp_config.reshard_after_forward=true",
+        "activations": fewer if checkpointing else "model.enable_gradient_checkpointing=true",
+        "logits": fewer if fused else f"model.use_fused_kernels=true, or {fewer}",
+        "log-probs": "lower rollout.log_prob_max_token_len_per_gpu and ref.log_prob_max_token_len_per_gpu",
+        "captured graphs": "rollout.enforce_eager=true",
+        "awake engine": "rollout.free_cache_engine=true",
+        "engine's weights": "raise rollout.tensor_model_parallel_size",
+        "tensor and bucket": "lower rollout.checkpoint_engine.update_weights_bucket_megabytes",
+    }
+    if phase == "generation":
+        hints |= {part: f"actor.fsdp_config.{part_key}_offload=true" for part, part_key in _OFFLOADS.items()}
+    return hints
+
+
+_OFFLOADS = {"weights": "param", "optimizer": "optimizer"}
+
+
+def _host_hints() -> dict[str, str]:
+    return {
+        "loading": "take a machine with more memory",
+        "reference": "LoRA (model.lora_rank=…), which needs no second model",
+        **{part: f"actor.fsdp_config.{key}_offload=false" for part, key in _OFFLOADS.items()},
+    }
 
 
 def _check_cache(run: UpcomingRun) -> Iterator[Finding]:
@@ -157,7 +187,7 @@ def check_disk(run: UpcomingRun) -> Iterator[Finding]:
         yield fault(f"{folder}: {existing} is not writable; choose another run folder or change its permissions")
         return
     if run.shape is not None:
-        one, count = checkpoint_bytes(run.shape, run), kept_checkpoints(run)
+        one, count = checkpoint_bytes(run), kept_checkpoints(run)
         if count is None:
             yield warning(f"{one / GIB:.1f} GiB a checkpoint, and none is ever removed; set {_keep_key(run)}")
         needed += one * (count or 0)
@@ -168,8 +198,7 @@ def check_disk(run: UpcomingRun) -> Iterator[Finding]:
             f"{folder}: {free / GB:.1f} GB free on this disk, {needed / GB:.1f} GB needed{wanted}; make room, choose "
             f"a run folder on another disk, or lower {_keep_key(run)}"
         )
-    else:
-        yield ok(f"{folder}: {free / GB:.1f} GB free, {needed / GB:.1f} GB needed{wanted}")
+    yield ok(f"{folder}: {free / GB:.1f} GB free, {needed / GB:.1f} GB needed{wanted}")
 
 
 def check_resume(run: UpcomingRun) -> Iterator[Finding]:
@@ -181,7 +210,6 @@ def check_resume(run: UpcomingRun) -> Iterator[Finding]:
     checkpoint = checkpoint_folder(folder, step)
     if not checkpoint.is_dir():
         yield warning(f"{checkpoint}: missing, though {TRACKER} names it; the run resumes from an earlier checkpoint")
-        return
     saved = checkpoint_ranks(checkpoint)
     if saved not in (None, run.total_gpus):
         yield fault(
@@ -189,11 +217,10 @@ def check_resume(run: UpcomingRun) -> Iterator[Finding]:
             f"trainer.n_gpus_per_node), and verl resumes only with the same number; use as many, or export the "
             f"checkpoint and start another run from the model"
         )
-    else:
-        yield ok(f"the run resumes from step {step} in {folder}")
+    yield ok(f"the run resumes from step {step} in {folder}")
 
 
-def checkpoint_bytes(shape: ModelShape, run: UpcomingRun) -> int:
+def checkpoint_bytes(run: UpcomingRun) -> int:
     """One checkpoint on the disk, all ranks together: save_contents of model, optimizer and hf_model.
 
     verl writes the shards in the master type and the Hugging Face model in bfloat16
@@ -202,24 +229,23 @@ def checkpoint_bytes(shape: ModelShape, run: UpcomingRun) -> int:
     copies, contents, size = run.total_gpus // run.shard, run.checkpoint.get("save_contents") or (), 0
     if "model" in contents:
         adapters_only = run.checkpoint.get("save_lora_only")
-        kept = trained_parameters(shape, run) if adapters_only else held_parameters(shape, run)
+        kept = trained_parameters(run) if adapters_only else held_parameters(run)
         size += copies * kept * run.master_bytes
     if "optimizer" in contents:
-        size += copies * trained_parameters(shape, run) * run.moment_bytes
+        size += copies * trained_parameters(run) * run.moment_bytes
     if "hf_model" in contents:
-        size += held_parameters(shape, run) * 2
+        size += held_parameters(run) * 2
     return size
 
 
 def kept_checkpoints(run: UpcomingRun) -> int | None:
     """How many checkpoints there are at the end, None if the number of steps is not known and none is removed."""
-    every = run.config.trainer.save_freq
-    if every < 1:
-        return 0
+    if run.save_every < 1:
+        return 1 if run.is_sft else 0  # verl's SFT trainer always saves its last step
     keep = run.read(_keep_key(run))
-    # verl removes an old one only after the new one is complete (register_checkpoint).
-    most = keep + (keep == 1) if keep else None
-    written = None if run.steps is None else -(-run.steps // every)
+    # verl removes an only one after the next is complete (register_checkpoint). The best one stays besides.
+    most = keep + (keep == 1) + run.settings.is_long_run if keep else None
+    written = None if run.steps is None else -(-run.steps // run.save_every)
     return min((count for count in (most, written) if count is not None), default=None)
 
 

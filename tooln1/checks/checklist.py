@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from tooln1.checks.arithmetic import check_arithmetic, check_model_sizes
 from tooln1.checks.capacity import check_cpu_memory, check_disk, check_gpu_memory, check_resume
 from tooln1.checks.data_files import check_data_files, check_prompt_tokens
-from tooln1.checks.findings import FAULT, WARNING, Finding, fault
+from tooln1.checks.findings import FAULT, OK, WARNING, Finding, fault, warning
 from tooln1.checks.model_files import check_model_files
 from tooln1.checks.this_machine import (
-    check_attention,
     check_gpus,
     check_loggers,
     check_network,
@@ -73,7 +72,6 @@ THOROUGH = (
     Check("settings", check_validation),
     Check("reward", check_reward),
     Check("gpus", check_gpus),
-    Check("versions", check_attention, here=True),
     Check("nccl", check_network, here=True),
     Check("ray", check_ray, here=True),
     Check("loggers", check_loggers, here=True),
@@ -130,14 +128,18 @@ def examine(
 def run_checks(run: UpcomingRun, checks: Sequence[Check]) -> Iterator[Finding]:
     """Yield the findings of the checks, each with its subject."""
     for check in checks:
-        try:
-            for finding in check.find(run):
-                yield _of(check, run, finding)
-        except UserError as error:
-            yield _of(check, run, fault(error))
+        has_problem = False
+        for finding in _find(check, run):
+            has_problem |= finding.severity != OK
+            if has_problem and finding.is_conclusion:
+                continue
+            if check.here and run.planned and finding.severity == FAULT:
+                finding = warning(f"on this machine: {finding.message}")
+            yield dataclasses.replace(finding, subject=check.subject)
 
 
-def _of(check: Check, run: UpcomingRun, finding: Finding) -> Finding:
-    if check.here and run.planned and finding.severity == FAULT:
-        return Finding(WARNING, f"on this machine: {finding.message}", check.subject)
-    return dataclasses.replace(finding, subject=check.subject)
+def _find(check: Check, run: UpcomingRun) -> Iterator[Finding]:
+    try:
+        yield from check.find(run)
+    except UserError as error:
+        yield fault(error)

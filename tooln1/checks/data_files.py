@@ -1,38 +1,37 @@
 """The parquet files of a run: their rows, and their prompts against the limit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tooln1.checks.findings import Finding, fault, ok, warning
+from tooln1.checks.findings import Finding, fact, fault, warning
 from tooln1.checks.prompt_tokens import PromptTokens, count_prompt_tokens
 from tooln1.checks.upcoming_run import UpcomingRun
 from tooln1.data.validate import validate_parquet
 from tooln1.errors import UserError
 
-# Of a file that was meant for this limit, verl drops fewer rows.
+# A file that was meant for this limit loses fewer rows.
 _MANY_DROPPED = 0.05
+_ROWS_SHOWN = 5
 
 
 def check_data_files(run: UpcomingRun) -> Iterator[Finding]:
     """Files that are missing or cannot be trained on, and too few rows for a batch."""
-    counts: dict[str, list[int]] = {}
     for kind, files in (("train_files", run.settings.train_files), ("val_files", run.settings.val_files)):
-        if f"data.{kind}" in run.missing:
-            continue
-        counts[kind] = []
-        for path in files:
+        counts = []
+        for path in map(Path, files):
             try:
-                counts[kind].append(_check_file(run, Path(path).expanduser()))
+                counts.append(_check_file(run, path.expanduser()))
             except UserError as error:
                 yield fault(f"data.{kind}: {error}")
-        if len(counts[kind]) == len(files):
+        if files and len(counts) == len(files):
             setattr(run, kind, [str(Path(path).expanduser()) for path in files])
-    if run.train_files:
-        run.rows = sum(counts["train_files"])
-        yield from _check_batch(run, "rows")
+            if kind == "train_files":
+                run.rows = sum(counts)
+                yield from _check_batch(run, "rows")
 
 
 def _check_file(run: UpcomingRun, path: Path) -> int:
@@ -40,7 +39,7 @@ def _check_file(run: UpcomingRun, path: Path) -> int:
     if not run.is_sft:
         return validate_parquet(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a parquet file that data_prep/sft.py wrote; check the path")
+        raise UserError(f"{path}: no such file; expected a parquet file of data_prep/sft.py; check the path")
     try:
         with pq.ParquetFile(path) as file:
             names, rows = file.schema_arrow.names, file.metadata.num_rows
@@ -71,34 +70,45 @@ def check_prompt_tokens(run: UpcomingRun) -> Iterator[Finding]:
         yield warning("prompts are not counted in tokens: that takes a whole model, with its tokenizer")
         return
     files = [*run.train_files, *run.val_files]
-    counted = count_prompt_tokens(
-        run.whole_model, files, limit=run.prompt_length, options=run.config.data.get("apply_chat_template_kwargs")
-    )
-    for one in counted:
-        yield _describe(run, one)
-    train, val = counted[: len(run.train_files)], counted[len(run.train_files) :]
-    run.rows = sum(one.kept for one in train)
-    run.mean_prompt = sum(one.mean * one.rows for one in train) / max(sum(one.rows for one in train), 1)
+    counted = count_prompt_tokens(run.whole_model, files, run.config.data.get("apply_chat_template_kwargs"))
+    for path, one in zip(files, counted, strict=True):
+        yield _describe(run, path, one)
+    kept = [[length for length in one.lengths if length and length <= run.prompt_length] for one in counted]
+    train, val = sum(kept[: len(run.train_files)], []), sum(kept[len(run.train_files) :], [])
+    run.rows, run.mean_prompt = len(train), float(np.mean(train or [0]))
     yield from _check_batch(run, "rows that fit")
-    if not sum(one.kept for one in val):
+    if not val:
         yield fault("data.val_files: no prompt is left to validate with; raise data.max_prompt_length")
 
 
-def _describe(run: UpcomingRun, counted: PromptTokens) -> Finding:
-    if len(counted.refused) == counted.rows:
+def _describe(run: UpcomingRun, path: str, counted: PromptTokens) -> Finding:
+    limit, rows = run.prompt_length, len(counted.lengths)
+    lengths = {row: length for row, length in enumerate(counted.lengths) if length is not None}
+    if not lengths:
         return fault(
-            f"{counted.path}: the chat template refuses every prompt ({counted.refusal}); take an instruction-tuned "
-            f"model, whose template knows system, user, assistant and tool messages"
+            f"{path}: the chat template refuses every prompt ({counted.refusal}); take an instruction-tuned model, "
+            f"whose template knows system, user, assistant and tool messages"
         )
-    percentiles = ", ".join(f"p{rank} {length}" for rank, length in counted.percentiles.items())
-    measured = f"prompt tokens {percentiles}, longest {counted.longest} of {counted.limit}"
-    if not counted.dropped:
-        return ok(f"{counted.path}: {counted.rows} rows, {measured}")
-    if counted.too_long and not run.config.data.filter_overlong_prompts and run.config.data.truncation == "error":
+    too_long = [row for row, length in lengths.items() if length > limit]
+    refused = [row for row in range(rows) if row not in lengths]
+    values = list(lengths.values())
+    ranks = [f"p{rank} {np.percentile(values, rank, method='inverted_cdf'):g}" for rank in (50, 95, 99)]
+    measured = f"prompt tokens {', '.join(ranks)}, longest {max(values)} of {limit}"
+    if not too_long and not refused:
+        return fact(f"{path}: {rows} rows, {measured}")
+    if too_long and not run.config.data.filter_overlong_prompts and run.config.data.truncation == "error":
         return fault(
-            f"{counted.path}: {len(counted.too_long)} of {counted.rows} prompts too long ({measured}), and the first "
-            f"would stop the run; set data.filter_overlong_prompts=true or raise data.max_prompt_length"
+            f"{path}: {len(too_long)} of {rows} prompts too long ({measured}), and the first would stop the run; set "
+            f"data.filter_overlong_prompts=true or raise data.max_prompt_length"
         )
-    if counted.dropped > _MANY_DROPPED * counted.rows:
-        return warning(f"{counted.note}; {measured}; raise data.max_prompt_length or shorten the prompts")
-    return ok(f"{counted.note}; {measured}")
+    reasons = {f"longer than {limit} tokens": too_long, f"refused by the chat template ({counted.refusal})": refused}
+    dropped = [f"{len(which)} {reason}, {_some(which)}" for reason, which in reasons.items() if which]
+    note = f"{path}: verl drops {len(too_long) + len(refused)} of {rows} prompts: {'; '.join(dropped)}; {measured}"
+    if len(too_long) + len(refused) > _MANY_DROPPED * rows:
+        return warning(f"{note}; raise data.max_prompt_length or shorten the prompts")
+    return fact(note)
+
+
+def _some(rows: Sequence[int]) -> str:
+    shown = ", ".join(map(str, rows[:_ROWS_SHOWN]))
+    return f"row{'s' if len(rows) > 1 else ''} {shown}{', …' if len(rows) > _ROWS_SHOWN else ''}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from tooln1.checks.capacity import checkpoint_bytes, kept_checkpoints
 from tooln1.checks.checklist import examine
 from tooln1.checks.findings import FAULT, WARNING
-from tooln1.checks.memory_estimate import GIB, Phase
+from tooln1.checks.memory_estimate import GIB, Parts
 from tooln1.checks.upcoming_run import Gpu, UpcomingRun
 from tooln1.errors import EXIT_USER_ERROR, UserError
 from tooln1.files import format_table
@@ -67,7 +67,7 @@ def _facts(run: UpcomingRun) -> str:
     if run.shape:
         count = kept_checkpoints(run)
         rows.append(["parameters", run.shape.parameters])
-        rows.append(["a checkpoint", f"{checkpoint_bytes(run.shape, run) / GIB:.1f} GiB"])
+        rows.append(["a checkpoint", f"{checkpoint_bytes(run) / GIB:.1f} GiB"])
         rows.append(["checkpoints kept", "all" if count is None else count])
     if run.cache_tokens is not None:
         rows.append(["KV cache of a replica", f"{max(run.cache_tokens, 0):,} tokens"])
@@ -79,14 +79,15 @@ def _known(value: int | None) -> str:
     return "unknown: no data" if value is None else f"{value:,}"
 
 
-def _memory(phases: list[Phase]) -> str:
-    names = list(dict.fromkeys(part.name for phase in phases for part in phase.parts))
-    rows = []
-    for name in names:
-        sizes = [[part.bytes for part in phase.parts if part.name == name] for phase in phases]
-        rows.append([name, *(f"{sum(size) / GIB:.1f}" if size else "" for size in sizes)])
-    rows.append(["total", *(f"{phase.bytes / GIB:.1f}" for phase in phases)])
-    return format_table(["GiB", *(phase.name for phase in phases)], rows)
+def _memory(phases: dict[str, Parts]) -> str:
+    names = dict.fromkeys(part for parts in phases.values() for part in parts)
+    rows = [[name, *(_gib(parts.get(name)) for parts in phases.values())] for name in names]
+    rows.append(["total", *(_gib(sum(parts.values())) for parts in phases.values())])
+    return format_table(["GiB", *phases], rows)
+
+
+def _gib(size: int | None) -> str:
+    return "" if size is None else f"{size / GIB:.1f}"
 
 
 @contextlib.contextmanager

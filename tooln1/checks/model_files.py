@@ -123,8 +123,9 @@ def _check_positions(path: Path, config: dict[str, Any], length: int) -> None:
         positions = max(positions, factor * rope.get("original_max_position_embeddings", positions))
     if positions < length:
         raise UserError(
-            f"{path}: max_position_embeddings is {positions:g}, fewer than the {length} tokens of the longest prompt "
-            f"and response together; lower data.max_prompt_length or data.max_response_length, or take another model"
+            f"{path}: max_position_embeddings is {positions:g}, fewer than the {length} tokens of the longest "
+            f"sequence; lower data.max_prompt_length or data.max_response_length (for SFT data.max_length), or take "
+            f"another model"
         )
 
 

@@ -12,13 +12,7 @@ from typing import Any
 
 from tooln1.errors import UserError
 
-# Which parts have a bias, as transformers builds them: a bool, or the name of the flag in config.json.
-ARCHITECTURES = {
-    "llama": {"qkv_bias": "attention_bias", "o_bias": "attention_bias", "mlp_bias": "mlp_bias", "qk_norm": False},
-    "mistral": {"qkv_bias": False, "o_bias": False, "mlp_bias": False, "qk_norm": False},
-    "qwen2": {"qkv_bias": True, "o_bias": False, "mlp_bias": False, "qk_norm": False},
-    "qwen3": {"qkv_bias": "attention_bias", "o_bias": "attention_bias", "mlp_bias": False, "qk_norm": True},
-}
+ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +28,8 @@ class ModelShape:
     vocab: int
     positions: int  # max_position_embeddings
     tied: bool
-    qkv_bias: bool
-    o_bias: bool
-    mlp_bias: bool
-    qk_norm: bool
+    qkv_bias: bool  # Qwen2
+    qk_norm: bool  # Qwen3
 
     @property
     def q_width(self) -> int:
@@ -64,8 +56,7 @@ class ModelShape:
     def layer_parameters(self) -> int:
         """One decoder layer: attention, gated MLP and two norms."""
         weights = sum(inputs * outputs for inputs, outputs in self.linears.values())
-        biases = self.qkv_bias * (self.q_width + 2 * self.kv_width) + self.o_bias * self.hidden
-        biases += self.mlp_bias * (2 * self.intermediate + self.hidden)
+        biases = self.qkv_bias * (self.q_width + 2 * self.kv_width)
         return weights + biases + 2 * self.hidden + self.qk_norm * 2 * self.head_dim
 
     @property
@@ -126,10 +117,10 @@ def read_shape(config: Mapping[str, Any], source: str) -> ModelShape:
     Raises:
         UserError: an architecture without formulas, or a number that is missing or is none.
     """
-    architecture = ARCHITECTURES.get(config.get("model_type", ""))
-    if architecture is None:
+    kind = config.get("model_type")
+    if kind not in ARCHITECTURES:
         raise UserError(
-            f'{source}: "model_type" is {config.get("model_type")!r}, for which there are no formulas (there are for '
+            f'{source}: "model_type" is {kind!r}, for which there are no formulas (there are for '
             f"{', '.join(ARCHITECTURES)}); memory and checkpoints are not estimated"
         )
 
@@ -150,5 +141,6 @@ def read_shape(config: Mapping[str, Any], source: str) -> ModelShape:
         vocab=number("vocab_size"),
         positions=number("max_position_embeddings"),
         tied=bool(config.get("tie_word_embeddings")),
-        **{part: bool(config.get(flag)) if isinstance(flag, str) else flag for part, flag in architecture.items()},
+        qkv_bias=kind == "qwen2",
+        qk_norm=kind == "qwen3",
     )

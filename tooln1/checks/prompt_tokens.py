@@ -3,7 +3,7 @@
 verl (verl/utils/dataset/rl_dataset.py) takes the chat template with add_generation_prompt=True, and no special tokens
 besides the template's. The counting runs in a child process, without torch, whose import takes 4 s:
 
-    echo '{"model": "m", "files": ["a.parquet"], "limit": 512, "options": {}}' | python -m tooln1.checks.prompt_tokens
+    echo '{"model": "m", "files": ["a.parquet"], "options": {}}' | python -m tooln1.checks.prompt_tokens
 """
 
 import json
@@ -11,60 +11,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from tooln1.errors import UserError
 from tooln1.files import one_line
 
 _BATCH = 500
-_RANKS = (50, 95, 99)
-_ROWS_SHOWN = 5
 
 
-@dataclass(frozen=True)
-class PromptTokens:
-    """The prompts of one file; rows are counted from 0, and lengths are in tokens."""
+class PromptTokens(NamedTuple):
+    """The prompts of one file."""
 
-    path: str
-    rows: int
-    limit: int
-    longest: int  # as are mean and percentiles, of the prompts that the chat template accepts
-    mean: float
-    percentiles: Mapping[str, int]
-    too_long: Sequence[int]  # the rows that verl drops for their length
-    refused: Sequence[int]  # the rows that the chat template refuses, which verl drops too
-    refusal: str  # what the chat template says about the first of them
-
-    @property
-    def dropped(self) -> int:
-        return len(self.too_long) + len(self.refused)
-
-    @property
-    def kept(self) -> int:
-        return self.rows - self.dropped
-
-    @property
-    def note(self) -> str:
-        """One sentence on what verl drops."""
-        parts = []
-        if self.too_long:
-            parts.append(f"{len(self.too_long)} longer than {self.limit} tokens ({_some_rows(self.too_long)})")
-        if self.refused:
-            parts.append(f"{len(self.refused)} refused by the chat template ({_some_rows(self.refused)})")
-        return f"{self.path}: verl drops {self.dropped} of {self.rows} prompts: {', '.join(parts)}"
-
-
-def _some_rows(rows: Sequence[int]) -> str:
-    shown = ", ".join(map(str, rows[:_ROWS_SHOWN]))
-    return f"row{'s' if len(rows) > 1 else ''} {shown}{', …' if len(rows) > _ROWS_SHOWN else ''}"
+    lengths: list[int | None]  # in tokens, row by row; None for a prompt that the chat template refuses
+    refusal: str  # what the chat template says about the first prompt that it refuses
 
 
 def count_prompt_tokens(
-    model: str, files: Sequence[str], *, limit: int, options: Mapping[str, Any] | None = None
+    model: str, files: Sequence[str], options: Mapping[str, Any] | None = None
 ) -> list[PromptTokens]:
     """Count the prompts of the files; ``options`` are data.apply_chat_template_kwargs.
 
@@ -75,7 +40,7 @@ def count_prompt_tokens(
     environment.pop("VERL_PLATFORM", None)  # the CPU platform would import torch
     child = subprocess.run(
         [sys.executable, "-m", __name__],
-        input=json.dumps({"model": model, "files": list(files), "limit": limit, "options": dict(options or {})}),
+        input=json.dumps({"model": model, "files": list(files), "options": dict(options or {})}),
         capture_output=True,
         text=True,
         env=environment,
@@ -90,49 +55,38 @@ def count_prompt_tokens(
     return [PromptTokens(**counted) for counted in answer["files"]]
 
 
-def _count(model: str, files: list[str], limit: int, options: dict[str, Any]) -> dict[str, Any]:
-    """In the child: {"files": fields of PromptTokens for each}, or {"error": one sentence}."""
+def _count(model: str, files: list[str], options: dict[str, Any]) -> dict[str, Any]:
+    """In the child: {"files": the fields of PromptTokens for each}, or {"error": one sentence}."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-    except Exception as error:  # any class: the loaders of tokenizers raise what they like
+    except Exception as error:  # of any class, since tokenizers have many loaders
         return {"error": f"{model}: the tokenizer does not load ({one_line(error, 160)}); save it again with the model"}
     if not tokenizer.chat_template:
         return {
             "error": f"{model}: the tokenizer has no chat template; take an instruction-tuned model, or add a "
             f"chat_template.jinja beside the tokenizer"
         }
-    return {"files": [_count_file(tokenizer, path, limit, options) for path in files]}
+    return {"files": [_count_file(tokenizer, path, options) for path in files]}
 
 
-def _count_file(tokenizer: Any, path: str, limit: int, options: dict[str, Any]) -> dict[str, Any]:
-    lengths: dict[int, int] = {}
-    refused, refusal, rows = [], "", 0
+def _count_file(tokenizer: Any, path: str, options: dict[str, Any]) -> dict[str, Any]:
+    lengths: list[int | None] = []
+    refusal = ""
     for prompts in _prompts(path):
         texts = {}
-        for row, prompt in enumerate(prompts, start=rows):
+        for row, prompt in enumerate(prompts, start=len(lengths)):
             try:
                 texts[row] = tokenizer.apply_chat_template(
                     prompt, add_generation_prompt=True, tokenize=False, **options
                 )
             except Exception as error:  # verl drops a row for any exception of the template
-                refused.append(row)
                 refusal = refusal or f"row {row}: {one_line(error, 160)}"
-        lengths |= zip(texts, _token_counts(tokenizer, list(texts.values())), strict=True)
-        rows += len(prompts)
-    counts = np.array(list(lengths.values()) or [0])
-    return {
-        "path": path,
-        "rows": rows,
-        "limit": limit,
-        "longest": int(counts.max()),
-        "mean": float(counts.mean()),
-        "percentiles": {str(rank): int(np.percentile(counts, rank, method="inverted_cdf")) for rank in _RANKS},
-        "too_long": [row for row, length in lengths.items() if length > limit],
-        "refused": refused,
-        "refusal": refusal,
-    }
+        lengths += [None] * len(prompts)
+        for row, length in zip(texts, _token_counts(tokenizer, list(texts.values())), strict=True):
+            lengths[row] = length
+    return {"lengths": lengths, "refusal": refusal}
 
 
 def _prompts(path: str) -> Iterator[list[list[dict]]]:

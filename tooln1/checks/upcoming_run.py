@@ -57,7 +57,7 @@ class UpcomingRun:
         self.val_files: list[str] = []
         self.rows: int | None = None  # training rows that verl keeps
         self.mean_prompt: float | None = None  # in tokens
-        self.phases: list[Any] = []  # memory_estimate.Phase
+        self.phases: dict[str, dict[str, int]] = {}  # memory: {phase: {part: bytes}}
         self.cache_tokens: int | None = None  # of the KV cache of one replica
 
     def read(self, key: str) -> Any:
@@ -115,6 +115,8 @@ class UpcomingRun:
         if self.config.trainer.total_training_steps is not None:
             self._number("trainer.total_training_steps")
         self.prompts = self._number("data.train_batch_size")  # in a step
+        save = self.config.trainer.save_freq
+        self.save_every = save if isinstance(save, int) else -1  # SFT knows "after_each_epoch" too
         (self._read_sft_batch if self.is_sft else self._read_grpo_batch)()
 
     def _read_sft_batch(self) -> None:
@@ -134,8 +136,9 @@ class UpcomingRun:
         kinds = ("tensor_model", "data", "pipeline_model")
         parallel = [self._number(f"{_ROLLOUT}.{kind}_parallel_size") for kind in kinds]
         self.tensor_parallel, self.replica_gpus = parallel[0], math.prod(parallel)
-        for name in ("max_num_batched_tokens", "max_num_seqs", "checkpoint_engine.update_weights_bucket_megabytes"):
+        for name in ("max_num_batched_tokens", "max_num_seqs"):
             self._number(f"{_ROLLOUT}.{name}")
+        self.bucket_bytes = self._number(f"{_ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes") << 20
 
     def _micro_batch(self, prefix: str, dynamic: bool) -> int:
         """Tokens of a micro-batch, which holds no more than its rank's part of the mini-batch."""
@@ -153,6 +156,7 @@ class UpcomingRun:
         self.param_offload = bool(
             self.engine.get("param_offload") or (self.fsdp2 and self.engine.get("offload_policy"))
         )
+        self.optimizer_offload = bool(self.engine.get("optimizer_offload"))
         self.has_reference = bool(read(f"{_ACTOR}.use_kl_loss") or read("algorithm.use_kl_in_reward"))
         # Whether a forward pass with entropy precedes the update, and whether the loss has an entropy.
         self.old_log_probs = not self.is_sft and not read("algorithm.rollout_correction.bypass_mode")

@@ -1,0 +1,102 @@
+"""Planted faults that verl or torch find, and with --run-slow every planted fault alone, with all checks.
+
+Only GPUs come from the test instead of CUDA. This environment's packages for the CPU are faults of a run on GPUs.
+"""
+
+import re
+
+import pytest
+from planted_faults import (
+    ACTOR,
+    CPU,
+    GPU,
+    ROLLOUT,
+    ROUNDS,
+    assert_exactly,
+    good_run,
+    reward_that_raises,
+    setting,
+    variable,
+)
+
+from tooln1.checks import checklist, this_machine
+from tooln1.checks.upcoming_run import Gpu
+
+H100 = Gpu("NVIDIA H100 80GB HBM3", 80 << 30, 80 << 30, 9.0)
+OLD_AND_BUSY = Gpu("Tesla V100", 80 << 30, 2 << 30, 7.0)
+
+ENVIRONMENT = [
+    r"versions +not installed: vllm==.*; run pip install -e \"\.\[vllm\]\"",
+    r"attn_implementation=flash_attention_2: flash-attn is not installed; run pip install -e",
+    r"torch is built for the CPU only; run pip install",
+    r"nccl +torch was built without NCCL",
+]
+
+
+@pytest.fixture
+def start(tiny_model, tiny_data, tmp_path, monkeypatch):
+    def build(recipe, gpus=(H100,) * 8):
+        monkeypatch.setattr(checklist, "probe_gpus", lambda: gpus)
+        return good_run(recipe, tmp_path, tiny_model, tiny_data, monkeypatch)
+
+    return build
+
+
+def test_a_good_run_on_the_cpu_has_no_fault(start):
+    assert start(CPU).faults() == []
+
+
+def test_the_packages_of_another_engine_are_faults(start):
+    if this_machine._torch_knows_cuda():
+        pytest.skip("torch is built for GPUs")
+    assert_exactly(start(GPU).faults(), ENVIRONMENT)
+
+
+def test_a_reward_that_cannot_be_loaded_is_a_fault(start):
+    run = start(CPU)
+    setting("reward.custom_reward_function.name", "compute_scores")(run)
+    assert_exactly(run.faults(), [r"path=pkg://\S+: cannot be loaded \(AttributeError: .*compute_scores"])
+
+
+def test_a_reward_that_raises_is_a_fault(start):
+    run = start(CPU)
+    reward_that_raises(run)
+    assert_exactly(run.faults(), [r"reward\.py: row 0 of .*: raises KeyError: 'answer'; correct it"])
+
+
+def test_faults_of_gpus_and_nodes_are_found(start):
+    run = start(GPU, (OLD_AND_BUSY,) * 4)
+    changes = {
+        "trainer.nnodes": 2,
+        f"{ROLLOUT}.tensor_model_parallel_size": 3,
+        f"{ACTOR}.fsdp_config.fsdp_size": 5,
+        f"{ACTOR}.ppo_mini_batch_size": 100,
+        "data.train_batch_size": 100,
+    }
+    for key, value in changes.items():
+        setting(key, value)(run)
+    variable("NCCL_SOCKET_IFNAME", "ib9")(run)
+    expected = [
+        r"trainer\.n_gpus_per_node=8: 4 GPUs are there; set trainer\.n_gpus_per_node=4",
+        r"compute capability 7\.0; bfloat16 and flash-attn need 8\.0",
+        r"4 of 4 GPUs in use by other processes \(2\.0 of 80\.0 GiB free\)",
+        r"NCCL_SOCKET_IFNAME=ib9: no such network interface",
+        r"trainer\.nnodes=2: no Ray cluster is named or runs here",
+        r"tensor_model_parallel_size=3: a replica takes 3 GPUs .* do not divide the run's 16 ",
+        r"fsdp_size=5: does not divide 16 GPUs",
+        r"ppo_mini_batch_size=100: 100 prompts × 5 responses do not divide among 16 ",
+    ]
+    assert_exactly(run.faults(), expected + ENVIRONMENT)
+
+
+EVERY = [(name, fault) for name, (_, *faults) in ROUNDS.items() for fault in faults]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, fault", EVERY, ids=lambda value: value if isinstance(value, str) else value.line[:40])
+def test_a_fault_planted_alone_is_the_only_one(name, fault, start):
+    run = start(ROUNDS[name][0])
+    for plant in fault.plants:
+        plant(run)
+    found = run.faults()
+    assert [one for one in found if re.search(fault.line, one)] == found != []
