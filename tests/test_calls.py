@@ -3,15 +3,12 @@
 import json
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tooln1.calls import REASONS, CallError, CallReader, normalize_tools, read_calls, read_json_calls
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 NAMES = [
     "f",
@@ -312,26 +309,3 @@ def test_the_work_of_reading_grows_linearly(piece):
 
     # Ten times the text; what a single call costs is for benchmarks/data_prep.py to show.
     assert functions_called(2_000) < 11 * functions_called(200) + 100
-
-
-def test_every_real_call_is_read_exactly():
-    if not SHARED.is_dir():
-        pytest.skip(f"needs the data samples in {SHARED}")
-    records = json.loads((SHARED / "toolace_sample.json").read_text())
-    expected = json.loads((SHARED / "toolace_sample.expected.json").read_text())
-    calls = 0
-    for number, record in enumerate(records):
-        system = record["system"]
-        tools, _ = json.JSONDecoder().raw_decode(system, system.index("[{"))
-        reader = CallReader(normalize_tools(tools))
-        found = []
-        for position, turn in enumerate(record["conversations"]):
-            if turn["from"] != "assistant":
-                continue
-            try:
-                found.append({"turn": position, "calls": reader.read(turn["value"])})
-            except CallError as error:
-                assert error.reason in ("not_calls", "prose")
-        assert json.dumps(found) == json.dumps(expected[str(number)])
-        calls += sum(len(turn["calls"]) for turn in found)
-    assert calls == 104

@@ -8,10 +8,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
+from data_scripts import rows_of, run_script
 from fake_endpoint import FakeEndpoint, completion
 
 from tooln1.data.distill import compose_response
@@ -23,7 +22,6 @@ pytest.importorskip("openai", reason="needs OpenAI's client (the distill extra)"
 
 from data_prep import distill  # noqa: E402
 
-SCRIPT = Path(distill.__file__)
 RIGHT = "right"
 
 
@@ -31,8 +29,7 @@ class Endpoint(FakeEndpoint):
     """`answer(asked, times)` gives a status and a body, or RIGHT, for each request."""
 
     def __init__(self, folder):
-        rows = [row for split in ("train", "test") for row in pq.read_table(folder / f"{split}.parquet").to_pylist()]
-        self.truths = {row["prompt"][-1]["content"]: row["reward_model"]["ground_truth"] for row in rows}
+        self.truths = {row["prompt"][-1]["content"]: row["reward_model"]["ground_truth"] for row in rows_of(folder)}
         self.answer = lambda asked, times: RIGHT
         self.seconds = 0.0
         super().__init__()
@@ -63,17 +60,8 @@ def endpoint(xlam_folder, monkeypatch):
     server.close()
 
 
-def arguments_for(url, folder, output, **options):
-    arguments = ["--input", str(folder), "--base-url", url, "--model", "m", "--output", str(output), "--workers", "1"]
-    for name, value in options.items():
-        arguments += [f"--{name.replace('_', '-')}", str(value)]
-    return arguments
-
-
 def run_distill(endpoint, folder, output, **options):
-    distill.main(arguments_for(endpoint.url, folder, output, **options))
-    rows = [row for split in ("train", "test") for row in pq.read_table(output / f"{split}.parquet").to_pylist()]
-    return rows, json.loads((output / "stats.json").read_text())
+    return run_script(distill, output, folder, base_url=endpoint.url, model="m", **options)
 
 
 def lines_of(output):
@@ -148,12 +136,13 @@ def test_nobody_there_is_one_line(tmp_path, xlam_folder, monkeypatch):
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     with pytest.raises(UserError, match=rf"{url}: not one request succeeded \(APIConnectionError"):
-        distill.main(arguments_for(url, xlam_folder, tmp_path, limit=2, retries=0))
+        run_script(distill, tmp_path, xlam_folder, base_url=url, model="m", limit=2, retries=0)
 
 
 def test_a_killed_run_resumes(tmp_path, endpoint, xlam_folder):
     endpoint.seconds = 0.05
-    command = [sys.executable, SCRIPT, *arguments_for(endpoint.url, xlam_folder, tmp_path, concurrency=2)]
+    options = ["--base-url", endpoint.url, "--model", "m", "--concurrency", "2"]
+    command = [sys.executable, distill.__file__, "--input", xlam_folder, "--output", tmp_path, *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(endpoint.asked) < 12:
         time.sleep(0.01)

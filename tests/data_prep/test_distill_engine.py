@@ -3,7 +3,7 @@
 import json
 import re
 
-import pyarrow.parquet as pq
+from data_scripts import rows_of, run_script
 
 from data_prep import distill
 from tooln1.prompt import format_response
@@ -12,14 +12,12 @@ from tooln1.prompt import format_response
 def test_a_vllm_server_gets_the_requests(tmp_path, model_server, tiny_model, xlam_folder, monkeypatch):
     """An untrained model earns nothing by itself: the server must decode the right response to one row."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    [first, *_] = pq.read_table(xlam_folder / "train.parquet").slice(0, 1).to_pylist()
+    first = rows_of(xlam_folder)[0]
     response = format_response(json.loads(first["reward_model"]["ground_truth"]), "the city and the day are given")
     extra = json.dumps({"structured_outputs": {"regex": re.sub(r"([\[\]{}.])", r"\\\1", response)}})
-    options = ["--max-tokens", "200", "--concurrency", "4", "--limit", "6", "--extra-body", extra, "--workers", "1"]
-    endpoint = ["--base-url", model_server, "--model", str(tiny_model)]
-    distill.main(["--input", str(xlam_folder), "--output", str(tmp_path), *endpoint, *options])
-    rows = [row for split in ("train", "test") for row in pq.read_table(tmp_path / f"{split}.parquet").to_pylist()]
-    stats = json.loads((tmp_path / "stats.json").read_text())
+    endpoint = {"base_url": model_server, "model": tiny_model}
+    options = {"max_tokens": 200, "concurrency": 4, "limit": 6, "extra_body": extra}
+    rows, stats = run_script(distill, tmp_path, xlam_folder, **endpoint, **options)
     assert [row["messages"] for row in rows] == [[*first["prompt"], {"role": "assistant", "content": response}]]
     assert (stats["responses"], stats["failed"]) == (6, 0)
     assert stats["data_sources"]["toolcall/xlam"]["dropped"] == {"no_response": 34, "not_rewarded": 5}

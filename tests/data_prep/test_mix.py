@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from data_scripts import rows_of, run_script
 
 from data_prep import mix, xlam
 from tooln1.data import script
@@ -20,17 +21,8 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 FILES = ("train.parquet", "test.parquet", "stats.json")
 
 
-def all_rows(folder):
-    return [row for split in ("train", "test") for row in pq.read_table(folder / f"{split}.parquet").to_pylist()]
-
-
 def run_mix(output, *inputs, **options):
-    arguments = ["--input", *map(str, inputs), "--output", str(output)]
-    for name, value in {"workers": 1, **options}.items():
-        values = value if isinstance(value, list) else [value]
-        arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
-    mix.main(arguments)
-    return all_rows(output), json.loads((output / "stats.json").read_text())
+    return run_script(mix, output, *inputs, **options)
 
 
 @pytest.fixture
@@ -91,7 +83,7 @@ def test_an_unreadable_option_is_one_line(tmp_path, both, options, capsys):
 
 def test_rows_keep_their_content_and_get_new_numbers(tmp_path, both):
     rows, _ = run_mix(tmp_path, *both, preset="full")
-    before = [row for folder in both for row in all_rows(folder)]
+    before = [row for folder in both for row in rows_of(folder)]
 
     def essence(row):
         info = {key: value for key, value in row["extra_info"].items() if key not in ("split", "index")}
@@ -128,7 +120,7 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(tmp_path,
 
 def test_equal_prompts_are_kept_once_and_counted(tmp_path, xlam_folder):
     changed = []
-    for row in all_rows(xlam_folder)[:5]:
+    for row in rows_of(xlam_folder)[:5]:
         row["reward_model"]["ground_truth"] = "[]"
         changed.append(row)
     other = tmp_path / "other.parquet"
@@ -147,7 +139,7 @@ def test_equal_prompts_are_kept_once_and_counted(tmp_path, xlam_folder):
 
 
 def test_irrelevant_rows_lack_the_tools_of_their_ground_truth(tmp_path, both):
-    before = {json.dumps(row["prompt"][1:]): row for folder in both for row in all_rows(folder)}
+    before = {json.dumps(row["prompt"][1:]): row for folder in both for row in rows_of(folder)}
     rows, stats = run_mix(tmp_path, *both, preset="full", irrelevance=0.3)
     irrelevant = [row for row in rows if row["reward_model"]["ground_truth"] == "[]"]
     assert len(irrelevant) == stats["irrelevance"]["rows"] == 21
@@ -167,7 +159,7 @@ def test_irrelevant_rows_lack_the_tools_of_their_ground_truth(tmp_path, both):
 
 
 def test_masked_rows_have_other_names_everywhere_and_the_same_descriptions(tmp_path, both):
-    before = {json.dumps(row["prompt"][-1]): row for folder in both for row in all_rows(folder)}
+    before = {json.dumps(row["prompt"][-1]): row for folder in both for row in rows_of(folder)}
     rows, stats = run_mix(tmp_path, *both, preset="full", mask=1)
     assert stats["mask"]["rows"] == len(rows) == 70
     for row in rows:
@@ -205,16 +197,6 @@ def test_rows_of_evaluation_files_are_dropped(tmp_path, both):
     assert len(rows) == 68
 
 
-def test_a_prepared_file_counts_as_an_evaluation_file(tmp_path, both, toolace_folder):
-    rows, stats = run_mix(tmp_path, *both, preset="full", decontaminate=toolace_folder / "test.parquet")
-    assert names_of(rows) == {"xlam": 40}
-    # All conversations of this source list the same tools.
-    dropped = stats["data_sources"]["toolcall/toolace_multi_turn"]["dropped"]
-    assert dropped["tool_in_evaluation"] > 20 and sum(dropped.values()) == 30
-    with pytest.raises(UserError, match="no row of toolace is left"):
-        run_mix(tmp_path, *both, preset="toolace-only", decontaminate=toolace_folder / "test.parquet")
-
-
 def test_another_template_is_put_in(tmp_path, both):
     template = tmp_path / "mine.txt"
     template.write_text("Only these:\n{tools}")
@@ -236,7 +218,7 @@ def test_different_templates_do_not_mix_unseen(tmp_path, xlam_folder, toolace_fo
 
 
 def broken_copy(folder, path):
-    rows = all_rows(folder)
+    rows = rows_of(folder)
     rows[3]["reward_model"]["ground_truth"] = "{"
     rows[5]["prompt"] = []
     pq.write_table(pa.Table.from_pylist(rows), path)
@@ -245,7 +227,7 @@ def broken_copy(folder, path):
 
 def test_a_broken_row_stops_or_is_counted(tmp_path, xlam_folder):
     path = broken_copy(xlam_folder, tmp_path / "broken.parquet")
-    with pytest.raises(UserError, match=r"broken\.parquet, row 3: expected a JSON list"):
+    with pytest.raises(UserError, match=r"broken\.parquet, row 3: reward_model.ground_truth: expected a JSON list"):
         run_mix(tmp_path / "out", path, preset="xlam-only")
     rows, stats = run_mix(tmp_path / "out", path, preset="xlam-only", on_error="skip")
     assert len(rows) == 38

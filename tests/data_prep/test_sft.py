@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
+from data_scripts import rows_of, run_script
 
 from data_prep import sft
 from tooln1.data.rows import calls_of, digest
@@ -16,23 +16,11 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 DIRECT = Path(__file__).parents[2] / "tooln1" / "templates" / "direct.txt"
 
 
-def read(folder, split):
-    return pq.read_table(folder / f"{split}.parquet").to_pylist()
-
-
-def run_sft(output, *inputs, **options):
-    arguments = ["--input", *map(str, inputs), "--output", str(output), "--workers", "1"]
-    for name, value in options.items():
-        arguments += [f"--{name.replace('_', '-')}", str(value)]
-    sft.main(arguments)
-    return json.loads((output / "stats.json").read_text())
-
-
 def test_without_reasoning_the_response_is_the_ground_truth(tmp_path, toolace_folder):
-    run_sft(tmp_path, toolace_folder)
+    run_script(sft, tmp_path, toolace_folder)
     for split in ("train", "test"):
-        rows = read(toolace_folder, split)
-        learned = read(tmp_path, split)
+        rows = rows_of(toolace_folder, split)
+        learned = rows_of(tmp_path, split)
         assert [row["messages"][:-1] for row in learned] == [row["prompt"] for row in rows]
         responses = [{"role": "assistant", "content": format_call_turn(calls_of(row))} for row in rows]
         assert [row["messages"][-1] for row in learned] == responses
@@ -51,10 +39,9 @@ def write_responses(path, rows, reasoning):
 
 
 def test_with_reasoning_the_response_is_one_that_earns_the_reward(tmp_path, toolace_folder, capsys):
-    rows = read(toolace_folder, "train")
+    rows = rows_of(toolace_folder, "train")
     write_responses(tmp_path / "responses.jsonl", rows, "because")
-    stats = run_sft(tmp_path / "out", toolace_folder, responses=tmp_path / "responses.jsonl")
-    learned = read(tmp_path / "out", "train")
+    learned, stats = run_script(sft, tmp_path / "out", toolace_folder, responses=tmp_path / "responses.jsonl")
     assert len(learned) == len(rows[::3])
     for row, source in zip(learned, rows[::3], strict=True):
         response = row["messages"][-1]["content"]
@@ -84,19 +71,19 @@ def test_real_reasoning_becomes_responses(tmp_path):
             ]
             response = format_response(json.loads(line["answers"]), line["reasoning"])
             file.write(json.dumps({"prompt": digest(prompt).hex(), "response": response}) + "\n")
-    run_sft(tmp_path / "out", tmp_path, responses=tmp_path / "responses.jsonl")
-    assert len(read(tmp_path / "out", "train")) + len(read(tmp_path / "out", "test")) == len(reasoned)
+    learned, _ = run_script(sft, tmp_path / "out", tmp_path, responses=tmp_path / "responses.jsonl")
+    assert len(learned) == len(reasoned)
 
 
 def test_a_new_split_keeps_conversations_whole(tmp_path, toolace_folder):
-    run_sft(tmp_path, toolace_folder, test_size=9, seed=1)
-    sides = [{row["extra_info"]["source_row"] for row in read(tmp_path, split)} for split in ("train", "test")]
+    run_script(sft, tmp_path, toolace_folder, test_size=9, seed=1)
+    sides = [{row["extra_info"]["source_row"] for row in rows_of(tmp_path, split)} for split in ("train", "test")]
     assert [len(side) for side in sides] == [7, 3] and not sides[0] & sides[1]
 
 
 def test_another_template_is_put_in(tmp_path, toolace_folder):
-    run_sft(tmp_path, toolace_folder, template=DIRECT)
-    rows, learned = read(toolace_folder, "train"), read(tmp_path, "train")
+    run_script(sft, tmp_path, toolace_folder, template=DIRECT)
+    rows, learned = rows_of(toolace_folder, "train"), rows_of(tmp_path, "train")
     for row, one in zip(rows, learned, strict=True):
         context, tools = split_system(one["messages"][0]["content"], DIRECT.read_text())
         assert (context, tools) == split_system(row["prompt"][0]["content"])
@@ -107,13 +94,6 @@ def test_another_template_is_put_in(tmp_path, toolace_folder):
 def test_a_file_that_holds_no_responses_is_named_with_its_line(tmp_path, toolace_folder, line):
     (tmp_path / "responses.jsonl").write_text('{"settings": {}}\n' + line + "\n")
     with pytest.raises(UserError, match=r"responses\.jsonl: line 2: expected"):
-        run_sft(tmp_path / "out", toolace_folder, responses=tmp_path / "responses.jsonl")
+        run_script(sft, tmp_path / "out", toolace_folder, responses=tmp_path / "responses.jsonl")
     with pytest.raises(UserError, match=r"none\.jsonl: cannot be read"):
-        run_sft(tmp_path / "out", toolace_folder, responses=tmp_path / "none.jsonl")
-
-
-def test_the_same_bytes_come_again(tmp_path, toolace_folder, xlam_folder):
-    for name in ("a", "b"):
-        run_sft(tmp_path / name, toolace_folder, xlam_folder, test_size=0.2, seed=5)
-    for file in ("train.parquet", "test.parquet", "stats.json"):
-        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+        run_script(sft, tmp_path / "out", toolace_folder, responses=tmp_path / "none.jsonl")

@@ -1,12 +1,13 @@
 """data_prep/synthetic.py: the files of the quickstart's world."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
+from data_scripts import SPLITS, rows_of
 
 from data_prep.synthetic import main
 from tooln1.data.rows import ground_truth_earns_reward
@@ -16,11 +17,6 @@ from tooln1.tiny.world import KINDS
 FILES = ("train.parquet", "test.parquet", "sft.parquet", "stats.json")
 COUNTS = {"train": 300, "test": 70, "sft": 60}
 SIZES = [text for name, count in COUNTS.items() for text in (f"--{name}", str(count))]
-SPLITS = ("train", "test")
-
-
-def rows(tiny_data, name):
-    return pq.read_table(tiny_data / f"{name}.parquet").to_pylist()
 
 
 def written_calls(row):
@@ -53,23 +49,24 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(tiny_data, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
 
 
-def test_another_seed_gives_other_rows(tiny_data, tmp_path):
+def test_another_seed_gives_other_rows(tiny_data, tmp_path, capsys):
     main(["--output", str(tmp_path), "--seed", "1", *SIZES])
     for name in FILES:
         assert (tmp_path / name).read_bytes() != (tiny_data / name).read_bytes(), name
+    assert re.search(r"^multi_turn +\d+ +10$", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_row_is_valid_and_its_ground_truth_earns_the_reward(split, tiny_data):
     assert validate_parquet(tiny_data / f"{split}.parquet") == COUNTS[split]
-    assert all(ground_truth_earns_reward(row) for row in rows(tiny_data, split))
+    assert all(ground_truth_earns_reward(row) for row in rows_of(tiny_data, split))
 
 
 def test_every_kind_occurs_and_the_test_has_as_many_rows_of_each(tiny_data):
     stats = json.loads((tiny_data / "stats.json").read_text())
     for split in SPLITS:
         counted = {kind: 0 for kind in KINDS}
-        for row in rows(tiny_data, split):
+        for row in rows_of(tiny_data, split):
             counted[row["extra_info"]["kind"]] += 1
         assert counted == stats["rows"][split]
         assert min(counted.values()) > 0
@@ -78,7 +75,7 @@ def test_every_kind_occurs_and_the_test_has_as_many_rows_of_each(tiny_data):
 
 
 def test_train_and_test_share_no_tool_and_value(tiny_data):
-    train, test = (pairs(rows(tiny_data, split)) for split in SPLITS)
+    train, test = (pairs(rows_of(tiny_data, split)) for split in SPLITS)
     assert train and test and not train & test
 
 
@@ -86,7 +83,7 @@ def test_train_and_test_share_no_request_and_neither_does_the_warm_start(tiny_da
     """Tasks without a call show their pairs in the request only."""
 
     def requests(name, key):
-        return {m["content"] for row in rows(tiny_data, name) for m in row[key] if m["role"] == "user"}
+        return {m["content"] for row in rows_of(tiny_data, name) for m in row[key] if m["role"] == "user"}
 
     test = requests("test", "prompt")
     assert test and not test & (requests("train", "prompt") | requests("sft", "messages"))
@@ -94,13 +91,5 @@ def test_train_and_test_share_no_request_and_neither_does_the_warm_start(tiny_da
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_no_prompt_occurs_twice(split, tiny_data):
-    prompts = [json.dumps(row["prompt"]) for row in rows(tiny_data, split)]
+    prompts = [json.dumps(row["prompt"]) for row in rows_of(tiny_data, split)]
     assert len(set(prompts)) == len(prompts)
-
-
-def test_the_closing_table_counts_the_kinds(tmp_path, capsys):
-    main(["--output", str(tmp_path), "--train", "30", "--test", "14", "--sft", "5"])
-    table = [line.split() for line in capsys.readouterr().out.splitlines()]
-    stats = json.loads((tmp_path / "stats.json").read_text())
-    for kind in KINDS:
-        assert [kind, str(stats["rows"]["train"].get(kind, 0)), "2"] in table

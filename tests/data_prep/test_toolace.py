@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import pyarrow.parquet as pq
 import pytest
+from data_scripts import rows_of, run_script
 
 from data_prep import toolace
 from tooln1.data import rows
@@ -211,23 +211,18 @@ def test_the_script_writes_three_files_and_a_table(tmp_path):
 def test_every_real_call_arrives_in_the_files(tmp_path):
     if not SAMPLE.exists():
         pytest.skip(f"needs the data sample {SAMPLE}")
-    toolace.main(["--input", str(SAMPLE), "--output", str(tmp_path), "--test-size", "0.1"])
+    _, stats = run_script(toolace, tmp_path, SAMPLE, test_size=0.1)
     expected = json.loads(SAMPLE.with_name("toolace_sample.expected.json").read_text())
-    found = {}
-    conversations = []
-    for split in ("train", "test"):
-        rows = pq.read_table(tmp_path / f"{split}.parquet").to_pylist()
-        conversations.append({row["extra_info"]["source_row"] for row in rows})
-        for row in rows:
-            key = (row["extra_info"]["source_row"], row["extra_info"]["turn"])
-            found[key] = row["reward_model"]["ground_truth"]
-    assert found == {
+    infos, truths = zip(
+        *((row["extra_info"], row["reward_model"]["ground_truth"]) for row in rows_of(tmp_path)), strict=True
+    )
+    assert {(info["source_row"], info["turn"]): truth for info, truth in zip(infos, truths, strict=True)} == {
         (int(number), turn["turn"]): json.dumps(turn["calls"], ensure_ascii=False)
         for number, turns in expected.items()
         for turn in turns
     }
-    assert not conversations[0] & conversations[1]
-    stats = json.loads((tmp_path / "stats.json").read_text())
+    sides = [{row["extra_info"]["source_row"] for row in rows_of(tmp_path, split)} for split in ("train", "test")]
+    assert not sides[0] & sides[1]
     for part in (stats["conversations"], stats["steps"]):
         assert part["read"] == part["kept"] + sum(part["dropped"].values())
     assert stats["steps"] == {"read": 266, "kept": 97, "dropped": {"no_call": 169}}

@@ -3,8 +3,8 @@
 import json
 import re
 
-import pyarrow.parquet as pq
 import pytest
+from data_scripts import rows_of, run_script
 from omegaconf import OmegaConf
 
 from data_prep import mix, sft, xlam
@@ -48,22 +48,13 @@ def rl_dataset(tmp_path, monkeypatch, qwen_tokenizer):
     return lambda *files: RLHFDataset([str(file) for file in files], qwen_tokenizer, config)
 
 
-def rows_of(*files):
-    return [row for file in files for row in pq.read_table(file).to_pylist()]
-
-
-def run(script, *inputs, output, **options):
-    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    script.main(["--input", *map(str, inputs), "--output", str(output), "--workers", "1", *words])
-    return output
-
-
 def test_verl_reads_prepared_and_mixed_rows(tmp_path, toolace_folder, xlam_folder, rl_dataset):
     from verl.utils.dataset.rl_dataset import collate_fn
 
-    mixed = run(mix, toolace_folder, xlam_folder, output=tmp_path / "mix", mask=0.5, irrelevance=0.2)
+    mixed = tmp_path / "mix"
+    run_script(mix, mixed, toolace_folder, xlam_folder, mask=0.5, irrelevance=0.2)
     files = [folder / f"{split}.parquet" for folder in (toolace_folder, mixed) for split in ("train", "test")]
-    data, expected = rl_dataset(*files), rows_of(*files)
+    data, expected = rl_dataset(*files), rows_of(toolace_folder) + rows_of(mixed)
     # None is lost: the filter for long prompts renders each one.
     assert len(data) == len(expected) == 100
     batch = collate_fn([data[number] for number in range(len(data))])
@@ -99,14 +90,16 @@ def learned_text(dataset, number, tokenizer):
 def test_verl_learns_the_last_response_or_every_assistant_message(tmp_path, toolace_folder, qwen_tokenizer):
     from verl.trainer.sft_trainer import create_sft_dataset
 
-    file = run(sft, toolace_folder, output=tmp_path) / "train.parquet"
+    run_script(sft, tmp_path, toolace_folder)
     common = {"max_length": 8192, "pad_mode": "no_padding", "truncation": "error"}
     chosen = {"path": "pkg://tooln1.data.sft_dataset", "name": "LastResponseDataset"}
     every, last = (
-        create_sft_dataset([str(file)], OmegaConf.create({**common, "custom_cls": custom}), qwen_tokenizer, None)
+        create_sft_dataset(
+            [str(tmp_path / "train.parquet")], OmegaConf.create({**common, "custom_cls": custom}), qwen_tokenizer, None
+        )
         for custom in ({"path": None, "name": None}, chosen)
     )
-    rows = rows_of(file)
+    rows = rows_of(tmp_path, "train")
     assert len(every) == len(last) == len(rows)
     for number, row in enumerate(rows):
         said = [m["content"] + "<|im_end|>\n" for m in row["messages"] if m["role"] == "assistant"]
@@ -125,7 +118,7 @@ def test_the_synthetic_world_fits_the_quickstarts_recipe(tiny_data, tiny_model, 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     data, expected = (
         RLHFDataset([str(tiny_data / "train.parquet")], tokenizer, config),
-        rows_of(tiny_data / "train.parquet"),
+        rows_of(tiny_data, "train"),
     )
     assert len(data) == len(expected)  # none is longer than the recipe allows
     for index in (0, 7, 299):
@@ -135,14 +128,14 @@ def test_the_synthetic_world_fits_the_quickstarts_recipe(tiny_data, tiny_model, 
 
 def test_prompt_lengths_are_those_that_verl_counts(tmp_path, xlam_folder, qwen_tokenizer, capsys):
     qwen_tokenizer.save_pretrained(tmp_path / "tokenizer")
-    rows = rows_of(xlam_folder / "train.parquet")
+    rows = rows_of(xlam_folder, "train")
     lengths = sorted(
         len(qwen_tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True)["input_ids"]) for row in rows
     )
     limit = lengths[-4]
     options = {"tokenizer": tmp_path / "tokenizer", "max_prompt_length": limit}
-    run(xlam, xlam_folder / "in.json", output=tmp_path / "out", **options)
-    found = json.loads((tmp_path / "out" / "stats.json").read_text())["prompt_tokens"]["train"]
+    _, stats = run_script(xlam, tmp_path / "out", xlam_folder / "in.json", **options)
+    found = stats["prompt_tokens"]["train"]
     assert found["max"] == lengths[-1]
     assert found["p50"] == lengths[(len(lengths) + 1) // 2 - 1]
     assert found["over_limit"] == sum(length > limit for length in lengths)
@@ -151,4 +144,4 @@ def test_prompt_lengths_are_those_that_verl_counts(tmp_path, xlam_folder, qwen_t
 
 def test_a_tokenizer_that_does_not_load_is_one_line(tmp_path, xlam_folder):
     with pytest.raises(UserError, match="--tokenizer .*none: does not load"):
-        run(xlam, xlam_folder / "in.json", output=tmp_path, tokenizer=tmp_path / "none")
+        run_script(xlam, tmp_path, xlam_folder / "in.json", tokenizer=tmp_path / "none")

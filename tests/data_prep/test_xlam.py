@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
+from data_scripts import run_script
 
 from data_prep import xlam
 from tooln1.data import script
@@ -32,10 +32,6 @@ def query(**changes):
 def read(raw, **options):
     counts = Counts()
     return make_rows(read_query(raw), 7, counts, **options), counts.of()["dropped"]
-
-
-def all_rows(folder):
-    return [row for split in ("train", "test") for row in pq.read_table(folder / f"{split}.parquet").to_pylist()]
 
 
 @pytest.mark.parametrize("changes", [{}, {"tools": TOOLS, "answers": CALLS}, {"answers": json.dumps(CALLS[0])}])
@@ -91,21 +87,20 @@ def test_a_record_of_another_shape_is_an_error(raw, message):
 def test_every_real_answer_arrives_in_the_files(tmp_path):
     if not SAMPLE.exists():
         pytest.skip(f"needs the data sample {SAMPLE}")
-    xlam.main(["--input", str(SAMPLE), "--output", str(tmp_path)])
+    rows, _ = run_script(xlam, tmp_path, SAMPLE)
     source = json.loads(SAMPLE.read_text())
-    found = {row["extra_info"]["source_row"]: row["reward_model"]["ground_truth"] for row in all_rows(tmp_path)}
+    found = {row["extra_info"]["source_row"]: row["reward_model"]["ground_truth"] for row in rows}
     assert found == {
         number: json.dumps(json.loads(row["answers"]), ensure_ascii=False) for number, row in enumerate(source)
     }
-    assert {row["prompt"][1]["content"] for row in all_rows(tmp_path)} == {row["query"] for row in source}
+    assert {row["prompt"][1]["content"] for row in rows} == {row["query"] for row in source}
 
 
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "_BATCH", 100)
     (tmp_path / "in.json").write_text(json.dumps([query(id=n, query=f"query {n}") for n in range(300)]))
     for workers in ("1", "2"):
-        options = ["--output", str(tmp_path / workers), "--workers", workers, "--seed", "3"]
-        xlam.main(["--input", str(tmp_path / "in.json"), *options])
+        run_script(xlam, tmp_path / workers, tmp_path / "in.json", workers=workers, seed=3)
     for name in ("train.parquet", "test.parquet", "stats.json"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
 
@@ -139,7 +134,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path):
 def test_unusable_input_is_one_line(tmp_path, content, message):
     (tmp_path / "in.json").write_text(content)
     with pytest.raises(UserError, match=message):
-        xlam.main(["--input", str(tmp_path / "in.json"), "--output", str(tmp_path / "out")])
+        run_script(xlam, tmp_path / "out", tmp_path / "in.json")
     assert not (tmp_path / "out").exists()
 
 
@@ -147,11 +142,10 @@ def test_broken_rows_are_skipped_and_counted_on_request(tmp_path):
     good = [json.dumps(query(query=name)) for name in "abc"]
     (tmp_path / "in.jsonl").write_text("\n".join([good[0], "5", good[1], "{cut", good[2]]))
     out = tmp_path / "out"
-    options = ["--input", str(tmp_path / "in.jsonl"), "--output", str(out), "--test-size", "1"]
-    xlam.main([*options, "--on-error", "skip", "--report"])
-    stats = json.loads((out / "stats.json").read_text())
+    options = {"test_size": 1, "on_error": "skip", "report": []}
+    rows, stats = run_script(xlam, out, tmp_path / "in.jsonl", **options)
     assert stats["conversations"] == {"read": 5, "kept": 3, "dropped": {"broken_row": 2}}
-    assert sorted(row["extra_info"]["source_row"] for row in all_rows(out)) == [0, 2, 4]
+    assert sorted(row["extra_info"]["source_row"] for row in rows) == [0, 2, 4]
     assert "## broken_row: 2" in (report := (out / "report.md").read_text())
     assert "row 1:\n\n    expected an object, found int" in report
 
@@ -160,7 +154,7 @@ def test_the_report_shows_examples_of_each_reason(tmp_path, capsys):
     bad = [query(answers='[{"name": "gone", "arguments": {}}]', query=f"q{n}") for n in range(5)]
     (tmp_path / "in.json").write_text(json.dumps([query(query="a"), query(query="b"), *bad]))
     page = tmp_path / "page.md"
-    xlam.main(["--input", str(tmp_path / "in.json"), "--output", str(tmp_path / "out"), "--report", str(page)])
+    run_script(xlam, tmp_path / "out", tmp_path / "in.json", report=page)
     text = page.read_text()
     assert "## unknown_tool: 5\n\na call names a tool that is not in the row's list" in text
     assert text.count("'gone' is not in the tool list") == 3
@@ -169,6 +163,5 @@ def test_the_report_shows_examples_of_each_reason(tmp_path, capsys):
 
 def test_another_template_is_used(tmp_path, xlam_folder):
     (tmp_path / "mine.txt").write_text("Mine: {tools}")
-    options = ["--input", str(xlam_folder / "in.json"), "--output", str(tmp_path / "out")]
-    xlam.main([*options, "--template", str(tmp_path / "mine.txt"), "--workers", "1"])
-    assert all(row["prompt"][0]["content"].startswith("Mine: ") for row in all_rows(tmp_path / "out"))
+    rows, _ = run_script(xlam, tmp_path / "out", xlam_folder / "in.json", template=tmp_path / "mine.txt")
+    assert all(row["prompt"][0]["content"].startswith("Mine: ") for row in rows)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from tooln1.data.counts import Counts
 from tooln1.data.rows import ABILITY, STYLE, TEMPLATE_KEY
-from tooln1.data.validate import prompt_problem, truth_problem
+from tooln1.data.validate import row_problem
 from tooln1.errors import UserError
 from tooln1.files import one_line
 from tooln1.prompt import TemplateError, fill_template, load_template, split_system
@@ -54,7 +54,9 @@ def read_prepared(inputs: Sequence[str | Path], skip_broken: bool, counts: Count
             for position, row in enumerate(_read_file(path)):
                 bar.update(1)
                 place = f"{path}, row {position}"
-                problem = _problem(row)
+                problem = row_problem(row)
+                if problem is None and row["prompt"][0]["role"] != "system":
+                    problem = "prompt: expected a system message first"
                 if problem is None:
                     row.update(ability=ABILITY, reward_model={**row["reward_model"], "style": STYLE})
                     rows.append(PreparedRow(row, place, template))
@@ -103,15 +105,6 @@ def _read_file(path: Path) -> Iterator[dict[str, Any]]:
     with _opened(path) as file:
         for batch in file.iter_batches(_BATCH, columns=list(COLUMNS)):
             yield from batch.to_pylist()
-
-
-def _problem(row: dict[str, Any]) -> str | None:
-    prompt = row["prompt"]
-    pairs = prompt and [((m or {}).get("role"), (m or {}).get("content") is not None) for m in prompt]
-    found = prompt_problem(pairs) or truth_problem((row["reward_model"] or {}).get("ground_truth"))
-    if found is None and prompt[0]["role"] != "system":
-        found = "expected a system message first"
-    return found if found or row["data_source"] else "data_source is missing"
 
 
 def template_of(path: str | Path) -> str | None:

@@ -1,7 +1,8 @@
 """Checking a parquet file before a training run depends on it. Needs neither torch nor verl."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from tooln1.reward_score.toolcall import compute_score
 # verl and the reward read these; "ability" and "extra_info" may be missing.
 _COLUMNS = ("data_source", "prompt", "reward_model")
 _ROLES = ("system", "user", "assistant", "tool")
-_BATCH = 5000
+_BATCH = 1000
 _AGAIN = "write it again with a script of data_prep/"
 
 
@@ -37,13 +38,13 @@ def validate_parquet(path: str | Path) -> int:
             _check_columns(path, file.schema_arrow)
             if file.metadata.num_rows == 0:
                 raise UserError(f"{path}: the file has no rows; {_AGAIN} from more input")
-            start = 0
-            for batch in file.iter_batches(_BATCH, columns=list(_COLUMNS)):
-                _check_batch(path, start, batch)
-                start += len(batch)
+            batches = file.iter_batches(_BATCH, columns=list(_COLUMNS))
+            for number, row in enumerate(row for batch in batches for row in batch.to_pylist()):
+                if problem := row_problem(row):
+                    raise UserError(f"{path}, row {number}: {problem}; fix or drop the row, or {_AGAIN}")
+            return file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a readable parquet file ({one_line(error)}); {_AGAIN}") from None
-    return start
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> None:
@@ -75,51 +76,26 @@ def _wrong_type(path: Path, field: str, expected: str, kind: pa.DataType) -> Use
     return UserError(f"{path}: column {field}: expected {expected}, found {shorten(str(kind), 120)}; {_AGAIN}")
 
 
-def _check_batch(path: Path, start: int, batch: pa.RecordBatch) -> None:
-    sources = batch["data_source"].to_pylist()
-    rewards = batch["reward_model"].to_pylist()
-    for row, (source, prompt, reward) in enumerate(
-        zip(sources, _messages(batch["prompt"]), rewards, strict=True), start
-    ):
-        for field, problem in (
-            ("data_source", None if source else f"expected a name, found {source!r}"),
-            ("prompt", prompt_problem(prompt)),
-            ("reward_model.ground_truth", truth_problem(reward and reward["ground_truth"])),
-        ):
-            if problem:
-                raise UserError(f"{path}, row {row}: {field}: {problem}; fix or drop the row, or {_AGAIN}")
-
-
-def _messages(prompts: pa.ListArray) -> list[list[tuple[str | None, bool]] | None]:
-    """Each prompt as (role, whether it has content) pairs; copying the contents would take most of the time."""
-    flat = prompts.flatten()
-    pairs = list(zip(flat.field("role").to_pylist(), flat.field("content").is_valid().to_pylist(), strict=True))
-    present = flat.is_valid().to_pylist()
-    pairs = [pair if here else (None, False) for pair, here in zip(pairs, present, strict=True)]
-    result: list[list[tuple[str | None, bool]] | None] = []
-    position = 0
-    for length in prompts.value_lengths().to_pylist():
-        result.append(None if length is None else pairs[position : position + length])
-        position += length or 0
-    return result
-
-
-def prompt_problem(prompt: Sequence[tuple[str | None, bool]] | None) -> str | None:
-    """Return what is wrong with a prompt, given as (role, whether it has content) pairs; None if nothing."""
-    if not prompt:
-        return "expected at least one message, found none"
-    for number, (role, has_content) in enumerate(prompt):
-        if role not in _ROLES or not has_content:
-            return f"message {number}: expected a role of {', '.join(_ROLES)} with content, found role {role!r}"
-    if prompt[-1][0] not in ("user", "tool"):
-        return f"expected the last message from the user or a tool, found role {prompt[-1][0]!r}"
+def row_problem(row: Mapping[str, Any]) -> str | None:
+    """Return the field of a row that a model cannot be trained on, and what is wrong with it; None if nothing is."""
+    if not row["data_source"]:
+        return f"data_source: expected a name, found {row['data_source']!r}"
+    if problem := _prompt_problem(row["prompt"]):
+        return f"prompt: {problem}"
+    try:
+        compute_score(row["data_source"], "", (row["reward_model"] or {}).get("ground_truth"))
+    except ValueError as error:
+        return f'reward_model.ground_truth: expected a JSON list of {{"name", "arguments"}} objects ({one_line(error)})'
     return None
 
 
-def truth_problem(ground_truth: str | None) -> str | None:
-    """Return why the reward cannot read a ground truth, None if it can."""
-    try:
-        compute_score("", "", ground_truth)
-    except ValueError as error:
-        return f'expected a JSON list of {{"name", "arguments"}} objects ({one_line(error)})'
+def _prompt_problem(prompt: Sequence[Mapping[str, str | None] | None] | None) -> str | None:
+    if not prompt:
+        return "expected at least one message, found none"
+    for number, message in enumerate(prompt):
+        if message is None or message["role"] not in _ROLES or message["content"] is None:
+            role = message and message["role"]
+            return f"message {number}: expected a role of {', '.join(_ROLES)} with content, found role {role!r}"
+    if prompt[-1]["role"] not in ("user", "tool"):
+        return f"expected the last message from the user or a tool, found role {prompt[-1]['role']!r}"
     return None
