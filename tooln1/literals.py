@@ -71,7 +71,7 @@ def step_over_comma(text: str, position: int, close: str, otherwise: str) -> int
     """Step over a comma, or stay at the closing bracket; a comma before the bracket is allowed, as in Python.
 
     Raises:
-        CallError: neither stands here; the reason is `otherwise`, or "unfinished" at the end of the text.
+        CallError: neither is here; the reason is `otherwise`, or "unfinished" at the end of the text.
     """
     position = skip_blanks(text, position)
     if text.startswith(",", position):
@@ -87,7 +87,7 @@ def read_value(text: str, position: int, is_call: Callable[[str, int], Any], dep
     `is_call` tells whether a call starts at a place of the text, for a precise reason: names may hold any character.
 
     Raises:
-        CallError: no value stands here, or not all of one.
+        CallError: there is no value here, or not all of one.
     """
     if depth > MAX_DEPTH:
         raise CallError("too_deep", position)
@@ -161,7 +161,7 @@ def _string(text: str, start: int, quote_at: int, raw: bool = False) -> tuple[st
     quote = text[quote_at]
     if text.startswith(quote * 3, quote_at):
         quote *= 3
-    # A line break may stand in an ordinary string too: data sets write it there, although Python would not.
+    # An ordinary string may hold a line break: data sets write it so, although Python does not allow it.
     body = _STRING_BODY[quote].match(text, quote_at + len(quote))
     end = body.end() + len(quote)
     if not text.startswith(quote, body.end()):

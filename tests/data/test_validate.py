@@ -77,7 +77,7 @@ def test_a_missing_column_is_named(tmp_path, column):
     ],
 )
 def test_a_column_of_another_type_is_named(tmp_path, column, value):
-    refuse(write(tmp_path / "rows.parquet", [{**good(), column: value}]), f"column {column}", "expected")
+    refuse(write(tmp_path / "rows.parquet", [{**good(), column: value}]), f"row 0: {column}", "expected")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from data_scripts import rows_of, run_script
 
 from data_prep import sft
+from tooln1.data.prepared import template_of
 from tooln1.data.rows import calls_of, digest
 from tooln1.errors import UserError
 from tooln1.prompt import TAGS, build_system, format_call_turn, format_response, split_system
@@ -83,6 +84,7 @@ def test_a_new_split_keeps_conversations_whole(tmp_path, toolace_folder):
 
 def test_another_template_is_put_in(tmp_path, toolace_folder):
     run_script(sft, tmp_path, toolace_folder, template=DIRECT)
+    assert template_of(tmp_path / "train.parquet") == DIRECT.read_text()
     rows, learned = rows_of(toolace_folder, "train"), rows_of(tmp_path, "train")
     for row, one in zip(rows, learned, strict=True):
         context, tools = split_system(one["messages"][0]["content"], DIRECT.read_text())

@@ -1,7 +1,7 @@
 """The requests and tools of evaluation files, so that training rows with the same can be left out.
 
 Requests and tools are found by their usual field names: those of BFCL, API-Bank, ACEBench, and prepared parquet files.
-Two requests are the same if their words are, whatever the case, punctuation and white space. Two tools are the same if
+Two requests are the same if their words are; case, punctuation and white space do not count. Two tools are the same if
 their names and parameter names are.
 """
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from tooln1.files import atomic_path
 from tooln1.prompt import format_calls
@@ -109,7 +110,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema
     """Write rows to a parquet file as they are."""
     # A dictionary of prompts would grow to its limit and be thrown away; zstd finds their repetitions.
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["data_source", "ability"]) as writer:
-        for start in range(0, len(rows), _ROW_GROUP):
+        for start in tqdm(range(0, len(rows), _ROW_GROUP), desc="writing", unit="group", leave=False, disable=None):
             writer.write_table(pa.Table.from_pylist(rows[start : start + _ROW_GROUP], schema))
 
 

@@ -85,15 +85,18 @@ def write_sft_files(
         sides.append(is_test)
         rows.append({**one.row, "messages": [*prompt, {"role": "assistant", "content": response}]})
     print(counts.text(REASONS))
+    templates = {template or one.template for one in prepared}
+    schema = sft_schema(templates.pop() if len(templates) == 1 else None)
     stats = {**settings, "data_sources": counts.by_source()}
     report = format_report("SFT", counts.table(), [counts], REASONS)
-    write_data_set(arguments, split_rows(rows, sides), sft_schema(), stats, report, tokenizer)
+    write_data_set(arguments, split_rows(rows, sides), schema, stats, report, tokenizer)
 
 
-def sft_schema() -> pa.Schema:
-    """Return the Arrow schema: the messages, and where they come from."""
-    rows = row_schema()
-    return pa.schema([pa.field("messages", MESSAGES), rows.field("data_source"), rows.field("extra_info")])
+def sft_schema(template: str | None) -> pa.Schema:
+    """Return the Arrow schema: the messages, and where they come from. The file notes the template, if there is one."""
+    rows = row_schema(template=template)
+    fields = [pa.field("messages", MESSAGES), rows.field("data_source"), rows.field("extra_info")]
+    return pa.schema(fields, metadata=rows.metadata)
 
 
 def _rewrite(batch: Sequence[PreparedRow], template: str | None) -> list[list[dict[str, str]]]:

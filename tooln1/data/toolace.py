@@ -1,7 +1,7 @@
 """Reading ToolACE's conversations, and ShareGPT files of the same shape.
 
-ToolACE writes calls as text, [Tool Name(a=1)]; they are read against the conversation's own tool list, which stands in
-the system text or in a "tools" field. ShareGPT files write calls as JSON objects.
+ToolACE writes calls as text, [Tool Name(a=1)]; they are read against the conversation's own tool list, from the system
+text or a "tools" field. ShareGPT files write calls as JSON objects.
 """
 
 import json

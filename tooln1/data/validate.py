@@ -35,7 +35,7 @@ def validate_parquet(path: str | Path) -> int:
         raise UserError(f"{path}: the file is empty; {_AGAIN}")
     try:
         with pq.ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow)
+            _check_columns(path, file.schema_arrow.names)
             if file.metadata.num_rows == 0:
                 raise UserError(f"{path}: the file has no rows; {_AGAIN} from more input")
             batches = file.iter_batches(_BATCH, columns=list(_COLUMNS))
@@ -47,55 +47,37 @@ def validate_parquet(path: str | Path) -> int:
         raise UserError(f"{path}: not a readable parquet file ({one_line(error)}); {_AGAIN}") from None
 
 
-def _check_columns(path: Path, schema: pa.Schema) -> None:
-    missing = [name for name in _COLUMNS if name not in schema.names]
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    missing = [name for name in _COLUMNS if name not in names]
     if missing:
         raise UserError(
             f"{path}: column {', '.join(missing)}: missing; expected {', '.join(_COLUMNS)}, "
-            f"found {', '.join(schema.names) or 'none'}; {_AGAIN}"
+            f"found {', '.join(names) or 'none'}; {_AGAIN}"
         )
-    _check_text(path, "data_source", schema.field("data_source").type)
-    reward = schema.field("reward_model").type
-    if not pa.types.is_struct(reward) or reward.get_field_index("ground_truth") < 0:
-        raise _wrong_type(path, "reward_model", 'an object with "ground_truth"', reward)
-    _check_text(path, "reward_model.ground_truth", reward.field("ground_truth").type)
-    prompt = schema.field("prompt").type
-    message = prompt.value_type if pa.types.is_list(prompt) or pa.types.is_large_list(prompt) else None
-    if message is None or not pa.types.is_struct(message) or not {"role", "content"} <= {f.name for f in message}:
-        raise _wrong_type(path, "prompt", 'a list of {"role", "content"} messages', prompt)
-    for name in ("role", "content"):
-        _check_text(path, f"prompt.{name}", message.field(name).type)
-
-
-def _check_text(path: Path, field: str, kind: pa.DataType) -> None:
-    if not pa.types.is_string(kind) and not pa.types.is_large_string(kind):
-        raise _wrong_type(path, field, "text", kind)
-
-
-def _wrong_type(path: Path, field: str, expected: str, kind: pa.DataType) -> UserError:
-    return UserError(f"{path}: column {field}: expected {expected}, found {shorten(str(kind), 120)}; {_AGAIN}")
 
 
 def row_problem(row: Mapping[str, Any]) -> str | None:
     """Return the field of a row that a model cannot be trained on, and what is wrong with it; None if nothing is."""
-    if not row["data_source"]:
-        return f"data_source: expected a name, found {row['data_source']!r}"
+    source, reward = row["data_source"], row["reward_model"]
+    if not source or not isinstance(source, str):
+        return f"data_source: expected a name, found {source!r}"
     if problem := _prompt_problem(row["prompt"]):
         return f"prompt: {problem}"
     try:
-        compute_score(row["data_source"], "", (row["reward_model"] or {}).get("ground_truth"))
+        compute_score(source, "", reward.get("ground_truth") if isinstance(reward, Mapping) else None)
     except ValueError as error:
         return f'reward_model.ground_truth: expected a JSON list of {{"name", "arguments"}} objects ({one_line(error)})'
     return None
 
 
-def _prompt_problem(prompt: Sequence[Mapping[str, str | None] | None] | None) -> str | None:
-    if not prompt:
-        return "expected at least one message, found none"
+def _prompt_problem(prompt: Any) -> str | None:
+    if not isinstance(prompt, list) or not prompt:
+        return f'expected a list of {{"role", "content"}} messages, found {shorten(repr(prompt), 80)}'
     for number, message in enumerate(prompt):
-        if message is None or message["role"] not in _ROLES or message["content"] is None:
-            role = message and message["role"]
-            return f"message {number}: expected a role of {', '.join(_ROLES)} with content, found role {role!r}"
+        role = message.get("role") if isinstance(message, Mapping) else None
+        if role not in _ROLES or not isinstance(message.get("content"), str):
+            expected = f"expected a role of {', '.join(_ROLES)} with content as text"
+            return f"message {number}: {expected}, found {shorten(repr(message), 80)}"
     if prompt[-1]["role"] not in ("user", "tool"):
         return f"expected the last message from the user or a tool, found role {prompt[-1]['role']!r}"
     return None
