@@ -40,7 +40,7 @@ _CALLED = "<think>…</think><tool_call>%s</tool_call>"
 _CALL = _CALLED % '[{"name": "f", "arguments": {"x": %s}}]'
 FRAMES = ["%s", "<think>…</think>%s", "<think>%s</think><tool_call>[]</tool_call>", _CALLED % "[]" + "%s"]
 FRAMES += [_CALLED, _CALLED % "[%s]", _CALLED % "[%snull]"]
-FRAMES += [_CALL, _CALL % '"%s"', _CALL % "[%snull]", _CALL % '{%s"z":0}']
+FRAMES += [_CALL, _CALL % '"%s"', _CALL % "[%snull]", _CALL % "[%s]", _CALL % '{%s"z":0}']
 # The deepest lists that are still valid JSON, many times.
 DEEP_UNIT = "[" * 900 + "]" * 900 + ","
 SIZES = (1_000, 10_000, 90_000, 1_000_000)
@@ -126,13 +126,16 @@ def summary(is_json: np.ndarray, times: np.ndarray) -> str:
     """Return the claims: the cost if the calls are JSON, the cost if they are not, and the growth with the length."""
     strict, paper, loads = times[:, :, PLACE].T
     costly = is_json & (loads > 0.1)
+    late = ~is_json & (strict >= 2)
     growth = times[:, :, -1] / times[:, :, PLACE]
     steepest = np.argmax(np.where(strict > 0.1, growth[:, 0], 0))
     return "\n".join(
         [
             f"{len(times)} degenerate responses of 90 KB:",
             "",
-            f"- {sum(~is_json)} whose calls are not JSON take at most {strict[~is_json].max():.2f} ms.",
+            f"- {sum(~is_json & ~late)} whose calls are not JSON take at most {strict[~is_json & ~late].max():.2f} ms.",
+            f"- {sum(late)} more, whose arguments stop being JSON at their end, cost like JSON: at most "
+            f"{strict[late].max(initial=0):.1f} ms.",
             f"- {sum(is_json)} whose calls are JSON take at most {strict[is_json].max():.1f} ms, and at most "
             f"{(strict / loads)[costly].max():.1f} times what json.loads takes for the calls (the paper reward: "
             f"{(paper / loads)[costly].max():.1f} times).",

@@ -86,7 +86,11 @@ def _decode_ground_truth(text):
     calls = json.loads(text)
     if not isinstance(calls, list) or not all(map(_is_call, calls)):
         raise ValueError('not a JSON array of objects with "name" and "arguments"')
-    return _count_names(calls), _count_calls(calls)
+    return _pairs(calls), _count_names(calls), _count_calls(calls)
+
+
+def _pairs(calls):
+    return [(call["name"], call["arguments"]) for call in calls]
 
 
 def _count_names(calls):
@@ -94,12 +98,12 @@ def _count_names(calls):
 
 
 def _count_calls(calls):
-    return Counter((call["name"], _dump(call["arguments"])) for call in calls)
+    return Counter((name, _dump(arguments)) for name, arguments in _pairs(calls))
 
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, *, variant="binary", **_):
     """Score one response as the released scorer does. Arguments, result and errors: `toolcall.compute_score`."""
-    expected_names, expected_calls = read_ground_truth(_decode_ground_truth, ground_truth, extra_info)
+    expected, expected_names, expected_calls = read_ground_truth(_decode_ground_truth, ground_truth, extra_info)
     turn = last_turn(solution_str)
     reasoned = THINK in turn and END_THINK in turn
     formed = named = matched = False
@@ -107,7 +111,8 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, *, v
         calls = decode_calls(turn[slice(*find_calls(turn))])
         formed = True
         named = _count_names(calls) == expected_names
-        matched = named and _count_calls(calls) == expected_calls
+        # Equal dumps come from calls that are equal in Python, where 1 == 1.0 == True. Others need no dump.
+        matched = named and all(pair in expected for pair in _pairs(calls)) and _count_calls(calls) == expected_calls
     except (ScorerRaises, RecursionError):
         reasoned = formed = named = matched = False
     except (TypeError, ValueError):  # a name that cannot be hashed; no list of calls
