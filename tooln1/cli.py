@@ -136,16 +136,18 @@ def _train(commands: argparse._SubParsersAction) -> None:
 
 
 def _report(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("report", help="make one HTML page of a run of verl, or of several overlaid")
+    parser = commands.add_parser("report", help="write one HTML page of a run of verl, or of several overlaid")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a file logger's .jsonl")
     parser.add_argument("-o", "--output", type=Path, help="the page (default: report.html in the first run's folder)")
     parser.add_argument("--text", action="store_true", help="print the summary as plain text and write no page")
     parser.add_argument("--summary", action="store_true", help="also write summary.json and print the closing table")
-    parser.add_argument("--wall-seconds", type=float, metavar="S", help="with --summary: the time of the whole run")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="also write every chart as PNG and SVG")
-    parser.add_argument("--watch", action="store_true", help="make the page again and again; Ctrl-C ends it")
     parser.add_argument(
-        "--every", type=positive, default=30, metavar="S", help="seconds between two (default: %(default)s)"
+        "--wall-seconds", type=float, metavar="S", help="seconds of the whole run (default: of its attempts)"
+    )
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="also write every chart as PNG and SVG")
+    parser.add_argument("--watch", action="store_true", help="write the page again and again until Ctrl-C")
+    parser.add_argument(
+        "--every", type=positive, default=30, metavar="S", help="seconds between two pages (default: %(default)s)"
     )
     parser.add_argument(
         "--rollouts",
