@@ -15,8 +15,7 @@ from tooln1.prompt import load_template, split_template
 
 _NOTE, _FILE = "prompt_template.txt", "chat_template.jinja"  # in a model folder
 _EXTENSION = Path(__file__).with_name("templates").joinpath(_FILE).read_text(encoding="utf-8")
-_BEGIN = _EXTENSION.partition("\n")[0]
-_END = _EXTENSION.rstrip().rpartition("\n")[2] + "\n"
+_BEGIN, _END = "{#- tooln1:", "{%- set tools = none %}\n"  # of every extension, those of earlier versions too
 
 
 def load_model_template(model: str | Path, template: str | Path | None = None) -> str:
