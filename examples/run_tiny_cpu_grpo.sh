@@ -41,7 +41,7 @@ stage() {
 # grpo MODEL [ARGUMENTS]: `tooln1 train` for this run, starting from MODEL.
 grpo() { MODEL_PATH="$1" TRAIN_FILE="$train" VAL_FILE="$val" launch tool_n1_grpo_cpu "data.seed=$SEED" "${@:2}"; }
 
-if switch DRY_RUN; then
+if switch DRY_RUN || { switch CHECK && [[ -f "$RUN_DIR/seed" ]]; }; then
   grpo "${MODEL_PATH:-$RUN_DIR/model}" "$@"
 fi
 
@@ -55,7 +55,9 @@ if [[ ! -f "$RUN_DIR/seed" ]]; then
     stage python "$root/data_prep/synthetic.py" --output "$world" --seed "$SEED" \
       ${WARM_START_ROWS:+--sft "$WARM_START_ROWS"} >/dev/null
   fi
-  (grpo "${MODEL_PATH:-$RUN_DIR/model}" "$@" --check-only) || {
+  quick=(--check-only)
+  ! switch CHECK || quick=()
+  (grpo "${MODEL_PATH:-$RUN_DIR/model}" "$@" "${quick[@]}") || {
     code=$?
     rm -rf "$RUN_DIR/model" "$world"
     exit "$code"

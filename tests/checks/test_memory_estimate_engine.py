@@ -152,7 +152,7 @@ def test_seven_billion_parameters_are_shared_out_over_eight_gpus(seven):
     # Weights and gradients in float32, two moments of Adam, an eighth of each on every GPU.
     assert phases["update"]["weights"] == phases["update"]["gradients"] == parameters * 4 // 8
     assert phases["update"]["optimizer"] == parameters * 8 // 8
-    assert phases["generation"]["engine's share"] == round(run.rollout.gpu_memory_utilization * 80 * GIB)
+    assert phases["generation"]["engine's share"] == round(run.memory_share * 80 * GIB)
     assert phases["weight sync"]["engine's weights"] == parameters * 2 // run.tensor_parallel
 
 
@@ -184,7 +184,7 @@ def test_the_fused_kernel_and_a_temperature_of_one_save_logits(seven):
 
 def test_an_engine_that_stays_awake_holds_its_share_during_the_update(seven):
     run = seven({f"{ROLLOUT}.free_cache_engine": False})
-    assert phases_of(run)["update"]["awake engine"] == round(run.rollout.gpu_memory_utilization * 80 * GIB)
+    assert phases_of(run)["update"]["awake engine"] == round(run.memory_share * 80 * GIB)
 
 
 def test_the_cache_is_what_is_left_of_the_engines_share(seven):

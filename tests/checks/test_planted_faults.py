@@ -4,7 +4,7 @@ Faults that verl or torch find: test_planted_faults_engine.py.
 """
 
 import pytest
-from planted_faults import CPU, ROUNDS, assert_exactly, good_run
+from planted_faults import CPU, ROUNDS, Run, assert_exactly
 
 from tooln1.checks import checklist
 
@@ -12,15 +12,22 @@ ENGINES = ("check_validation", "check_reward", "check_gpus", "check_network")  #
 CHECKS = [check for check in checklist.EVERY if check.find.__name__ not in ENGINES]
 
 
+@pytest.fixture
+def start(model, tiny_data, tmp_path, monkeypatch):
+    return lambda recipe=CPU: Run(recipe, tmp_path, model, tiny_data, monkeypatch)
+
+
 @pytest.mark.parametrize("name", ROUNDS)
-def test_planted_faults_are_found_with_one_line_each(name, model, tiny_data, tmp_path, monkeypatch):
-    recipe, *faults = ROUNDS[name]
-    run = good_run(recipe, tmp_path, model, tiny_data, monkeypatch)
-    for fault in faults:
-        for plant in fault.plants:
-            plant(run)
-    assert_exactly(run.faults(checks=CHECKS), [fault.line for fault in faults])
+def test_planted_faults_are_found_with_one_line_each(name, start):
+    run = start()
+    for _, settings, *causes in ROUNDS[name]:
+        run.plant(settings, *causes)
+    assert_exactly(run.faults(checks=CHECKS), [line for line, *_ in ROUNDS[name]])
 
 
-def test_a_good_run_has_no_fault(model, tiny_data, tmp_path, monkeypatch):
-    assert good_run(CPU, tmp_path, model, tiny_data, monkeypatch).faults(checks=CHECKS) == []
+def test_an_unknown_recipe_is_a_fault(start):
+    assert_exactly(start("tool_n1_gpro").faults(), [r"tool_n1_gpro: no such configuration; did you mean tool_n1_grpo"])
+
+
+def test_a_good_run_has_no_fault(start):
+    assert start().faults(checks=CHECKS) == []

@@ -6,18 +6,7 @@ Only GPUs come from the test instead of CUDA. This environment's packages for th
 import re
 
 import pytest
-from planted_faults import (
-    ACTOR,
-    CPU,
-    GPU,
-    ROLLOUT,
-    ROUNDS,
-    assert_exactly,
-    good_run,
-    reward_that_raises,
-    setting,
-    variable,
-)
+from planted_faults import ACTOR, CPU, GPU, ROLLOUT, ROUNDS, Run, assert_exactly, raise_in_reward
 
 from tooln1.checks import checklist, this_machine
 from tooln1.checks.upcoming_run import Gpu
@@ -37,7 +26,7 @@ ENVIRONMENT = [
 def start(tiny_model, tiny_data, tmp_path, monkeypatch):
     def build(recipe, gpus=(H100,) * 8):
         monkeypatch.setattr(checklist, "probe_gpus", lambda: gpus)
-        return good_run(recipe, tmp_path, tiny_model, tiny_data, monkeypatch)
+        return Run(recipe, tmp_path, tiny_model, tiny_data, monkeypatch)
 
     return build
 
@@ -54,28 +43,21 @@ def test_the_packages_of_another_engine_are_faults(start):
 
 def test_a_reward_that_cannot_be_loaded_is_a_fault(start):
     run = start(CPU)
-    setting("reward.custom_reward_function.name", "compute_scores")(run)
+    run.plant({"reward.custom_reward_function.name": "compute_scores"})
     assert_exactly(run.faults(), [r"path=pkg://\S+: cannot be loaded \(AttributeError: .*compute_scores"])
 
 
 def test_a_reward_that_raises_is_a_fault(start):
     run = start(CPU)
-    reward_that_raises(run)
+    run.plant({}, raise_in_reward)
     assert_exactly(run.faults(), [r"reward\.py: row 0 of .*: raises KeyError: 'answer'; correct it"])
 
 
-def test_faults_of_gpus_and_nodes_are_found(start):
+def test_faults_of_gpus_and_nodes_are_found(start, monkeypatch):
     run = start(GPU, (OLD_AND_BUSY,) * 4)
-    changes = {
-        "trainer.nnodes": 2,
-        f"{ROLLOUT}.tensor_model_parallel_size": 3,
-        f"{ACTOR}.fsdp_config.fsdp_size": 5,
-        f"{ACTOR}.ppo_mini_batch_size": 100,
-        "data.train_batch_size": 100,
-    }
-    for key, value in changes.items():
-        setting(key, value)(run)
-    variable("NCCL_SOCKET_IFNAME", "ib9")(run)
+    run.plant({"trainer.nnodes": 2, f"{ROLLOUT}.tensor_model_parallel_size": 3, f"{ACTOR}.fsdp_config.fsdp_size": 5})
+    run.plant({f"{ACTOR}.ppo_mini_batch_size": 100, "data.train_batch_size": 100})
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "ib9")
     expected = [
         r"trainer\.n_gpus_per_node=8: 4 GPUs are there; set trainer\.n_gpus_per_node=4",
         r"compute capability 7\.0; bfloat16 and flash-attn need 8\.0",
@@ -89,14 +71,11 @@ def test_faults_of_gpus_and_nodes_are_found(start):
     assert_exactly(run.faults(), expected + ENVIRONMENT)
 
 
-EVERY = [(name, fault) for name, (_, *faults) in ROUNDS.items() for fault in faults]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name, fault", EVERY, ids=lambda value: value if isinstance(value, str) else value.line[:40])
-def test_a_fault_planted_alone_is_the_only_one(name, fault, start):
-    run = start(ROUNDS[name][0])
-    for plant in fault.plants:
-        plant(run)
+@pytest.mark.parametrize("fault", [fault for faults in ROUNDS.values() for fault in faults], ids=lambda fault: fault[0])
+def test_a_fault_planted_alone_is_the_only_one(fault, start):
+    line, settings, *causes = fault
+    run = start(CPU)
+    run.plant(settings, *causes)
     found = run.faults()
-    assert [one for one in found if re.search(fault.line, one)] == found != []
+    assert [one for one in found if re.search(line, one)] == found != []

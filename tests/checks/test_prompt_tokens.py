@@ -6,14 +6,8 @@ import pytest
 
 from tooln1.checks.data_files import check_prompt_tokens
 from tooln1.checks.findings import FAULT, OK, WARNING
-from tooln1.checks.prompt_tokens import count_prompt_tokens
+from tooln1.checks.prompt_tokens import PromptTokens, count_prompt_tokens
 from tooln1.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def counted():
-    """What the first test has counted, for the others."""
-    return {}
 
 
 def test_the_chat_template_is_applied_and_may_refuse_a_prompt(model, parquet):
@@ -45,12 +39,10 @@ def test_a_model_without_a_chat_template_is_refused(model, parquet):
     ],
 )
 def test_what_verl_drops_is_said(train, val, severity, expected, make, monkeypatch):
-    class Counted:
-        def __init__(self, lengths):
-            self.lengths, self.refusal = list(lengths), "row 19: no"
-
-    monkeypatch.setattr("tooln1.checks.data_files.count_prompt_tokens", lambda *_: [Counted(train), Counted(val)])
-    run = make("tool_n1_grpo_cpu", whole_model="m", train_files=["train"], val_files=["val"], rows=len(train))
+    answer = [PromptTokens(list(lengths), "row 19: no") for lengths in (train, val)]
+    monkeypatch.setattr("tooln1.checks.data_files.count_prompt_tokens", lambda *_: answer)
+    files = {"train_files": ["train"], "val_files": ["val"], "rows": len(train), "val_rows": 1}
+    run = make("tool_n1_grpo_cpu", whole_model="m", **files)
     found = list(check_prompt_tokens(run))
     assert [one for one in found if one.severity == severity and re.search(expected, one.message)], found
     assert run.rows == sum(1 for length in train if length and length <= 320)

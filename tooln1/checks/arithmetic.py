@@ -73,9 +73,8 @@ def _replicas(run: UpcomingRun) -> Iterator[Finding]:
             f"{run.replica_gpus} GPUs (tensor × data × pipeline parallel), which do not divide the run's "
             f"{run.total_gpus} (trainer.nnodes × trainer.n_gpus_per_node); {_divisors(run.total_gpus)}"
         )
-    share = run.rollout.gpu_memory_utilization
-    if not 0 < share < 1:
-        yield fault(f"{ROLLOUT}.gpu_memory_utilization={share:g}: expected a share between 0 and 1, such as 0.6")
+    if not 0 < run.memory_share < 1:
+        yield fault(f"{ROLLOUT}.gpu_memory_utilization={run.memory_share:g}: expected a share, such as 0.6")
 
 
 def _batches(run: UpcomingRun) -> Iterator[Finding]:
@@ -130,10 +129,9 @@ def _micro_batches(run: UpcomingRun) -> Iterator[Finding]:
 
 
 def _lengths(run: UpcomingRun) -> Iterator[Finding]:
-    limit = run.rollout.max_model_len
-    if limit is not None and limit < run.length:
+    if run.max_model_len is not None and run.max_model_len < run.length:
         yield fault(
-            f"{ROLLOUT}.max_model_len={limit}: responses would end early: "
+            f"{ROLLOUT}.max_model_len={run.max_model_len}: responses would end early: "
             f"data.max_prompt_length={run.prompt_length} and data.max_response_length={run.response_length} make "
             f"{run.length}; raise it or lower them"
         )
@@ -166,7 +164,7 @@ def _engine(run: UpcomingRun) -> Iterator[Finding]:
 
 
 def _schedule(run: UpcomingRun) -> Iterator[Finding]:
-    save, test = run.save_every, run.config.trainer.test_freq or -1
+    save, test = run.save_every, run.test_every
     if save < 1:
         # On the CPU, the quickstart exports the last checkpoint.
         report = fault if run.on_cpu else warning

@@ -81,22 +81,27 @@ def check_gpu_memory(run: UpcomingRun) -> Iterator[Finding]:
 
 
 def _advice(run: UpcomingRun, phase: str, parts: Parts) -> str:
-    hints = _host_hints() if phase == "host" else _gpu_hints(run, phase)
+    hints = _hints(run, phase)
     size, part = max((size, part) for part, size in parts.items() if part in hints)
     return f"its largest part is {part} with {size / GIB:.1f} GiB: {hints[part]}"
 
 
-def _gpu_hints(run: UpcomingRun, phase: str) -> dict[str, str]:
+def _hints(run: UpcomingRun, phase: str) -> dict[str, str]:
     """The settings that make a part smaller; nothing makes the weights smaller during the trainer's phases."""
-    adapters = "more GPUs, or LoRA (model.lora_rank=…)"
+    adapters = "LoRA (model.lora_rank=…)"
+    offloads = {"weights": "actor.fsdp_config.param_offload", "optimizer": "actor.fsdp_config.optimizer_offload"}
+    if phase == "host":
+        hints = {part: f"{key}=false" for part, key in offloads.items()}
+        hints["loading"] = "take a machine with more memory"
+        return hints | {"reference": f"{adapters}, which needs no second model"}
     fewer = "lower data.max_token_len_per_gpu"
     if run.rollout:
         fewer = "lower actor.ppo_max_token_len_per_gpu, or raise actor.ulysses_sequence_parallel_size"
     checkpointing, fused = run.model.get("enable_gradient_checkpointing"), run.model.get("use_fused_kernels")
     hints = {
         "engine's share": "lower rollout.gpu_memory_utilization",
-        "optimizer": adapters,
-        "gradients": adapters,
+        "optimizer": f"more GPUs, or {adapters}",
+        "gradients": f"more GPUs, or {adapters}",
         "gathered by FSDP": "more GPUs, or fsdp_config.reshard_after_forward=true",
         "activations": fewer if checkpointing else "model.enable_gradient_checkpointing=true",
         "logits": fewer if fused else f"model.use_fused_kernels=true, or {fewer}",
@@ -106,24 +111,11 @@ def _gpu_hints(run: UpcomingRun, phase: str) -> dict[str, str]:
         "engine's weights": "raise rollout.tensor_model_parallel_size",
         "tensor and bucket": "lower rollout.checkpoint_engine.update_weights_bucket_megabytes",
     }
-    if phase == "generation":
-        hints |= {part: f"actor.fsdp_config.{part_key}_offload=true" for part, part_key in _OFFLOADS.items()}
-    return hints
-
-
-_OFFLOADS = {"weights": "param", "optimizer": "optimizer"}
-
-
-def _host_hints() -> dict[str, str]:
-    return {
-        "loading": "take a machine with more memory",
-        "reference": "LoRA (model.lora_rank=…), which needs no second model",
-        **{part: f"actor.fsdp_config.{key}_offload=false" for part, key in _OFFLOADS.items()},
-    }
+    return hints | ({part: f"{key}=true" for part, key in offloads.items()} if phase == "generation" else {})
 
 
 def _check_cache(run: UpcomingRun) -> Iterator[Finding]:
-    longest = run.rollout.max_model_len or run.shape.positions
+    longest = run.max_model_len or run.shape.positions
     if run.cache_tokens < min(longest, run.length):
         yield fault(
             f"KV cache: {max(run.cache_tokens, 0)} tokens are left beside the engine's weights, fewer than the "

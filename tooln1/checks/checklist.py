@@ -105,6 +105,7 @@ def examine(
 
     Args:
         gpus: of one node of another machine, for which the run is planned. None: this machine is examined.
+        checks: the whole list, or some of it.
 
     Returns:
         The findings, and the run, None if its settings cannot be composed.

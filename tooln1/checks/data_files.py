@@ -1,6 +1,6 @@
 """The parquet files of a run: their rows, and their prompts against the limit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +20,20 @@ _ROWS_SHOWN = 5
 
 def check_data_files(run: UpcomingRun) -> Iterator[Finding]:
     """Files that are missing or cannot be trained on, and too few rows for a batch."""
-    for kind, files in (("train_files", run.settings.train_files), ("val_files", run.settings.val_files)):
-        counts = []
-        for path in map(Path, files):
-            try:
-                counts.append(_check_file(run, path.expanduser()))
-            except UserError as error:
-                yield fault(f"data.{kind}: {error}")
-        if files and len(counts) == len(files):
-            setattr(run, kind, [str(Path(path).expanduser()) for path in files])
-            if kind == "train_files":
-                run.rows = sum(counts)
-                yield from _check_batch(run, "rows")
+    run.rows = yield from _count_rows(run, "data.train_files", run.train_files)
+    run.val_rows = yield from _count_rows(run, "data.val_files", run.val_files)
+    yield from _check_batch(run, "rows")
+
+
+def _count_rows(run: UpcomingRun, key: str, files: Sequence[str]) -> Generator[Finding, None, int | None]:
+    """Yield the faults of some files and return how many rows they have, None with a fault or without a file."""
+    counts = []
+    for path in files:
+        try:
+            counts.append(_check_file(run, Path(path)))
+        except UserError as error:
+            yield fault(f"{key}: {error}")
+    return sum(counts) if files and len(counts) == len(files) else None
 
 
 def _check_file(run: UpcomingRun, path: Path) -> int:
@@ -55,7 +57,7 @@ def _check_file(run: UpcomingRun, path: Path) -> int:
 
 
 def _check_batch(run: UpcomingRun, what: str) -> Iterator[Finding]:
-    if run.rows < run.prompts:
+    if run.rows is not None and run.rows < run.prompts:
         yield fault(
             f"data.train_files: {run.rows} {what}, fewer than the data.train_batch_size={run.prompts} of one batch; "
             f"prepare more rows, lower it, or raise data.max_prompt_length"
@@ -64,7 +66,7 @@ def _check_batch(run: UpcomingRun, what: str) -> Iterator[Finding]:
 
 def check_prompt_tokens(run: UpcomingRun) -> Iterator[Finding]:
     """Prompts that are too long, counted with the model's own tokenizer and chat template."""
-    if run.is_sft or not (run.train_files and run.val_files) or run.rows < run.prompts:
+    if run.is_sft or run.rows is None or run.val_rows is None or run.rows < run.prompts:
         return
     if run.whole_model is None:
         yield warning("prompts are not counted in tokens: that takes a whole model, with its tokenizer")

@@ -136,7 +136,7 @@ def gpu_phases(run: UpcomingRun, gpu_bytes: int, *, flash_attention: bool) -> di
     if not run.rollout:
         return {"update": update | {"CUDA contexts": PROCESS_BYTES}, "host": gpu_node(run)}
 
-    share = round(run.rollout.gpu_memory_utilization * gpu_bytes)
+    share = round(run.memory_share * gpu_bytes)
     contexts = {"CUDA contexts": 2 * PROCESS_BYTES}
     graphs = {} if run.rollout.enforce_eager else {"captured graphs": GRAPH_BYTES}
     # What the engine holds while the trainer works.
@@ -174,7 +174,7 @@ def cache_tokens(run: UpcomingRun, gpu_bytes: int) -> int:
     running = run.rollout.max_num_batched_tokens * widest // run.tensor_parallel
     running += run.rollout.max_num_seqs * shape.vocab * 4 * 2
     taken = engine_weights(run) + running + (0 if run.rollout.enforce_eager else GRAPH_BYTES) + PROCESS_BYTES
-    return (round(run.rollout.gpu_memory_utilization * gpu_bytes) - taken) // token
+    return (round(run.memory_share * gpu_bytes) - taken) // token
 
 
 def gpu_node(run: UpcomingRun) -> Parts:

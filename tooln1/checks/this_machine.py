@@ -95,8 +95,9 @@ def check_gpus(run: UpcomingRun) -> Iterator[Finding]:
     plan = "plan for another machine with --gpus 8 --gpu-memory 80, or take tool_n1_grpo_cpu"
     if not run.planned and not _torch_knows_cuda():
         yield fault(f'torch is built for the CPU only; run pip install -e ".[vllm]" in a fresh environment, {plan}')
-    if not gpus:
+    elif not gpus:
         yield fault(f"{wanted}: no GPU was found; run on a machine with GPUs, {plan}")
+    if not gpus:
         return
     if len(gpus) < run.gpus_per_node:
         yield fault(

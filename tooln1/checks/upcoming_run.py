@@ -1,6 +1,7 @@
 """A run before it starts: its settings as numbers, and what the checks find out about it."""
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +54,8 @@ class UpcomingRun:
         # What the checks find out, for later checks and the tables. None or empty: not known, or faulty.
         self.whole_model: str | None = None  # the model, if it has everything that a run reads
         self.shape: ModelShape | None = None
-        self.train_files: list[str] = []
-        self.val_files: list[str] = []
         self.rows: int | None = None  # training rows that verl keeps
+        self.val_rows: int | None = None
         self.mean_prompt: float | None = None  # in tokens
         self.phases: dict[str, dict[str, int]] = {}  # memory: {phase: {part: bytes}}
         self.cache_tokens: int | None = None  # of the KV cache of one replica
@@ -82,6 +82,12 @@ class UpcomingRun:
     def _number(self, key: str) -> int:
         return whole_number(self.config, key)
 
+    def _real(self, key: str) -> float:
+        value = self.read(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"{key}={value}: expected a number")
+        return value
+
     def _bytes(self, key: str, default: str) -> int:
         name = str(self.read(key) or default).removeprefix("torch.")
         if name not in _BYTES:
@@ -99,6 +105,8 @@ class UpcomingRun:
         self.rollout: DictConfig | None = self.read(_ROLLOUT)
         self.fsdp2 = self.read("engine.strategy" if self.is_sft else f"{actor}strategy") == "fsdp2"
         self.model_name = None if f"{policy}model.path" in self.missing else str(self.model.path)
+        self.train_files = [os.path.expanduser(path) for path in self.settings.train_files]
+        self.val_files = [os.path.expanduser(path) for path in self.settings.val_files]
         self.lora_rank = self.model.get("lora_rank") or 0
 
     def _read_sizes(self) -> None:
@@ -115,13 +123,14 @@ class UpcomingRun:
         if self.config.trainer.total_training_steps is not None:
             self._number("trainer.total_training_steps")
         self.prompts = self._number("data.train_batch_size")  # in a step
-        save = self.config.trainer.save_freq
-        self.save_every = save if isinstance(save, int) else -1  # SFT knows "after_each_epoch" too
+        self.save_every = -1
+        if not (self.is_sft and self.config.trainer.save_freq == "after_each_epoch"):
+            self.save_every = self._real("trainer.save_freq")
         (self._read_sft_batch if self.is_sft else self._read_grpo_batch)()
 
     def _read_sft_batch(self) -> None:
         self.prompt_length, self.response_length = self._number("data.max_length"), 0
-        self.responses, self.mini_batch = 1, self.prompts
+        self.responses, self.mini_batch, self.temperature = 1, self.prompts, 1.0
         self.train_tokens = self._micro_batch("data.", self.read("data.use_dynamic_bsz"))
 
     def _read_grpo_batch(self) -> None:
@@ -133,6 +142,11 @@ class UpcomingRun:
         self.train_tokens = self._micro_batch(f"{_ACTOR}.ppo_", dynamic)
         log_probs = (f"actor_rollout_ref.{part}.log_prob_" for part in ("rollout", "ref"))
         self.log_prob_tokens = max(self._micro_batch(prefix, dynamic) for prefix in log_probs)
+        limit = f"{_ROLLOUT}.max_model_len"
+        self.max_model_len = None if self.read(limit) is None else self._number(limit)
+        self.test_every = self._real("trainer.test_freq")
+        self.temperature = self._real(f"{_ROLLOUT}.temperature")
+        self.memory_share = self._real(f"{_ROLLOUT}.gpu_memory_utilization")
         kinds = ("tensor_model", "data", "pipeline_model")
         parallel = [self._number(f"{_ROLLOUT}.{kind}_parallel_size") for kind in kinds]
         self.tensor_parallel, self.replica_gpus = parallel[0], math.prod(parallel)
@@ -145,7 +159,8 @@ class UpcomingRun:
         most = max(1, round(self.mini_batch * self.responses / self.ranks)) * self.length // self.sequence_parallel
         if dynamic:
             return min(self._number(f"{prefix}max_token_len_per_gpu"), most)
-        return min((self.read(f"{prefix}micro_batch_size_per_gpu") or 1) * self.length, most)
+        size = f"{prefix}micro_batch_size_per_gpu"
+        return min((1 if self.read(size) is None else self._number(size)) * self.length, most)
 
     def _read_types(self) -> None:
         read, engine = self.read, self._engine_key
@@ -161,8 +176,6 @@ class UpcomingRun:
         # Whether a forward pass with entropy precedes the update, and whether the loss has an entropy.
         self.old_log_probs = not self.is_sft and not read("algorithm.rollout_correction.bypass_mode")
         self.entropy = bool(read(f"{_ACTOR}.entropy_coeff") or read(f"{_ACTOR}.calculate_entropy"))
-        self.temperature = 1.0
         if self.rollout:
-            self.temperature = float(self.rollout.temperature)
             self.rollout_bytes = self._bytes(f"{_ROLLOUT}.dtype", "bf16")
             self.kv_bytes = read(f"{_ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes")

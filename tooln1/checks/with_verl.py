@@ -75,7 +75,7 @@ def check_reward(run: UpcomingRun) -> Iterator[Finding]:
     except Exception as error:  # any class: a user's file is imported
         yield fault(f"{where}: cannot be loaded ({type(error).__name__}: {error}); expected {_OUR_REWARD}")
         return
-    rows = _first_rows(run.train_files)
+    rows = _first_rows(run.train_files) if run.rows else []
     for number, row in enumerate(rows):
         problem = _reward_problem(reward, row)
         if problem:
