@@ -62,7 +62,8 @@ def test_the_card_of_another_step_does_not_claim_to_be_the_best(card):
 
 def test_evaluations_become_tables(run_dir, card):
     category = {"accuracy": 0.5, "correct": 5, "scored": 10, "unanswered": 0, "interval": [0.24, 0.76]}
-    summary = {"model": "m", "created": "2026", "benchmarks": {"bfcl": {"categories": {"simple": category}}}}
+    benchmark = {"categories": {"simple": category}, "groups": {}, "accuracy": 0.5, "errors": {}}
+    summary = {"model": "m", "created": "2026", "benchmarks": {"bfcl": benchmark}, "published": []}
     (run_dir / "eval" / "after").mkdir(parents=True)
     (run_dir / "eval" / "after" / "summary.json").write_text(json.dumps(summary))
     _, text = card()

@@ -158,15 +158,17 @@ def test_evaluations_are_shown_beside_the_papers_figures(copied, load):
     part = summarise(Averages(), [*rows, evaluated("irrelevance", None)], {})
     summary = {"model": "m", "created": "2026", "benchmarks": {"bfcl": part}, "published": published()}
     write_json(copied / "eval" / "last" / "summary.json", summary)
-    categories, comparison = load(copied).evaluations[0].tables
-    assert categories.rows == [
-        ["simple", "90.0 %", "59.6 % – 98.2 %", "9 / 10", "0"],
-        ["irrelevance", "–", "–", "0 / 0", "1"],
-        ["accuracy", "85.0 %", "", "", ""],
+    accuracies, comparison, mistakes = load(copied).evaluations[0].tables
+    assert accuracies.rows == [
+        ["simple", "90.00", "59.58 to 98.21", "9", "10", "0"],
+        ["irrelevance", "–", "–", "0", "0", "1"],
+        ["non_live", "90.00", "", "", "", ""],
+        ["mine", "50.00", "", "", "", ""],
+        ["accuracy", "85.00", "", "", "", ""],
     ]
-    assert categories.errors["wrong_tool"] == 1
     assert comparison.head == ["model", "non_live", "accuracy"]
-    assert comparison.rows[:2] == [["this run", "90.0 %", "85.0 %"], ["Tool-N1-7B", "89.2 %", "84.8 %"]]
+    assert comparison.rows[:2] == [["this run", "90.00", "85.00"], ["Tool-N1-7B (paper)", "89.25", "84.82"]]
+    assert mistakes.rows == [["another tool, a call too many, or one too few", "1"]]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"benchmarks": 3}', '{"benchmarks": {"bfcl": 3}}'])

@@ -12,22 +12,15 @@ from tooln1.files import one_line
 from tooln1.prompt import format_response
 from tooln1.reward_score import toolcall
 
-FORMAT, WRONG_TOOL, MISSING, EXTRA, TYPE, VALUE = (
-    "format",
-    "wrong_tool",
-    "missing_argument",
-    "extra_argument",
-    "wrong_type",
-    "wrong_value",
-)
 MISTAKES = {
-    FORMAT: "the response breaks the grammar",
-    WRONG_TOOL: "another tool, a call too many, or one too few",
-    MISSING: "an argument is missing",
-    EXTRA: "an argument is not in the ground truth or the tool",
-    TYPE: "an argument has the wrong type",
-    VALUE: "an argument has the wrong value",
+    "format": "the response breaks the grammar",
+    "wrong_tool": "another tool, a call too many, or one too few",
+    "missing_argument": "an argument is missing",
+    "extra_argument": "an argument is not in the ground truth or the tool",
+    "wrong_type": "an argument has the wrong type",
+    "wrong_value": "an argument has the wrong value",
 }
+FORMAT, WRONG_TOOL, MISSING, EXTRA, TYPE, VALUE = MISTAKES
 # Deeper than any argument of a benchmark, and shallow enough for every checker's recursion.
 _DEEPEST = 100
 _MOST_DIGITS = 4300  # CPython's limit on the text of an integer

@@ -1,11 +1,11 @@
 """Evaluations side by side: each against the first, on the cases that both answered, with McNemar's exact test."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from tooln1.errors import UserError
-from tooln1.eval.significance import mcnemar, paired_interval
-from tooln1.eval.summary import RESULTS, SUMMARY, percent, table
+from tooln1.eval.summary import RESULTS, SUMMARY, Z, markdown, percent
 from tooln1.files import read_json, read_jsonl
 
 # A case: its benchmark's name and its id.
@@ -53,7 +53,7 @@ def _compare(first: _Evaluation, other: _Evaluation) -> str:
         groups.setdefault(f"{key[0]}: {first.categories[key]}", []).append(key)
     for key in shared:
         groups.setdefault(f"{key[0]}: all cases", []).append(key)
-    return "\n".join([*lines, *table(head, [_line(name, keys, first, other) for name, keys in groups.items()])])
+    return "\n".join([*lines, *markdown(head, [_line(name, keys, first, other) for name, keys in groups.items()])])
 
 
 def _line(name: str, cases: Sequence[Key], first: _Evaluation, other: _Evaluation) -> list[str]:
@@ -73,3 +73,26 @@ def _line(name: str, cases: Sequence[Key], first: _Evaluation, other: _Evaluatio
         f"{lost:,}",
         f"{p:.3f}" if p >= 0.001 else "< 0.001",
     ]
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Return the exact two-sided p-value of McNemar's test.
+
+    Args:
+        gained: cases that only the second of two runs has right.
+        lost: cases that only the first has right.
+
+    Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
+    1947; exact: the smaller count is binomial with probability 1/2.
+    """
+    total, fewer = gained + lost, min(gained, lost)
+    tail = sum(math.comb(total, count) for count in range(fewer + 1))
+    # Integers of any size divide exactly to a float; 2.0 ** total would overflow from 1024 cases on.
+    return min(1.0, 2 * tail / 2**total)
+
+
+def paired_interval(gained: int, lost: int, total: int) -> tuple[float, float]:
+    """Return Wald's interval at 95 % for the difference of two accuracies on the same ``total`` cases."""
+    difference = (gained - lost) / total
+    half = Z * math.sqrt(max(0.0, (gained + lost) / total - difference**2) / total)
+    return difference - half, difference + half

@@ -1,19 +1,23 @@
 """From verdicts to results.jsonl, summary.json and summary.md; the package's docstring has the formats."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from tooln1.eval.benchmark import MISTAKES, Benchmark
-from tooln1.eval.significance import wilson
 from tooln1.files import one_line, write_json, write_text
 
 RESULTS, SUMMARY, PAGE = "results.jsonl", "summary.json", "summary.md"
 _EXAMPLES = 3
 _LISTED = 50
+# The normal deviate of a two-sided interval at 95 %.
+Z = NormalDist().inv_cdf(0.975)
 
 Row = dict[str, Any]
 
@@ -50,19 +54,80 @@ def summarise(benchmark: Benchmark, rows: Sequence[Row], unanswered: Mapping[tup
     }
 
 
+def wilson(correct: int, total: int) -> tuple[float, float] | None:
+    """Return Wilson's score interval for an accuracy at 95 % confidence; None without a case.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    if not total:
+        return None
+    accuracy = correct / total
+    scale = 1 + Z**2 / total
+    centre = (accuracy + Z**2 / (2 * total)) / scale
+    half = Z / scale * math.sqrt(accuracy * (1 - accuracy) / total + Z**2 / (4 * total**2))
+    # At 0 and 1 a limit is the accuracy itself, and rounding must not pass it.
+    return min(accuracy, max(0.0, centre - half)), max(accuracy, min(1.0, centre + half))
+
+
 def published() -> list[Row]:
     """Return the paper's figures as in summary.json."""
     found = json.loads((files("tooln1.eval") / "published.json").read_text(encoding="utf-8"))
-    return [{**figure, "source": found["source"]} for figure in found["figures"]]
+    return [
+        {"model": model, "benchmark": benchmark, "group": group, "accuracy": accuracy, "source": found["source"]}
+        for model, benchmarks in found["models"].items()
+        for benchmark, groups in benchmarks.items()
+        for group, accuracy in groups.items()
+    ]
 
 
 def render(summary: Mapping[str, Any]) -> str:
     """Return summary.md's tables."""
     lines = [f"# Evaluation of {summary['model']}", "", f"{summary['created']}", ""]
     for name, benchmark in summary["benchmarks"].items():
-        lines += [f"## {name}", "", *_category_table(benchmark), *_comparison(summary, name, benchmark)]
-        lines += [*_error_table(benchmark), *_listed(benchmark)]
+        for one in make_tables(summary, name):
+            lines += [f"## {one.title}", "", *markdown(one.head, one.rows)]
+        lines += _listed(benchmark)
     return "\n".join(lines)
+
+
+@dataclass
+class Table:
+    """A table of summary.md, the report and the model card; `own` is the row that sums the run up."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    own: int | None = None
+
+
+def make_tables(summary: Mapping[str, Any], name: str) -> list[Table]:
+    """Return one benchmark's accuracies, the paper's figures if there are any, and the mistakes if there are any."""
+    benchmark = summary["benchmarks"][name]
+    averages = {**benchmark["groups"], "accuracy": benchmark["accuracy"]}
+    rows = [_category_row(category, one) for category, one in benchmark["categories"].items()]
+    rows += [[group, percent(value), "", "", "", ""] for group, value in averages.items()]
+    head = ["category", "accuracy %", "95 % interval", "correct", "scored", "unanswered"]
+    tables = [Table(name, head, rows, own=len(rows) - 1)]
+
+    theirs: dict[str, dict[str, float]] = {}
+    for figure in summary["published"]:
+        if figure["benchmark"] == name:
+            theirs.setdefault(figure["model"], {})[figure["group"]] = figure["accuracy"]
+    if theirs:
+        groups = [group for group in averages if any(group in figures for figures in theirs.values())]
+        rows = [["this run", *(percent(averages[group]) for group in groups)]]
+        rows += [[f"{model} (paper)", *(percent(one.get(group)) for group in groups)] for model, one in theirs.items()]
+        tables.append(Table(f"{name}: accuracy % beside the paper's figures", ["model", *groups], rows, own=0))
+
+    if mistakes := [[MISTAKES[kind], f"{count:,}"] for kind, count in benchmark["errors"].items() if count]:
+        tables.append(Table(f"{name}: mistakes", ["mistake", "responses"], mistakes))
+    return tables
+
+
+def _category_row(name: str, category: Row) -> list[str]:
+    interval = " to ".join(map(percent, category["interval"] or [None]))
+    counts = [f"{category[count]:,}" for count in ("correct", "scored", "unanswered")]
+    return [name, percent(category["accuracy"]), interval, *counts]
 
 
 def percent(value: float | None) -> str:
@@ -70,7 +135,7 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f}"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Yield the lines of a Markdown table, columns aligned, and a blank line."""
     cells = [list(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
@@ -92,34 +157,6 @@ def _category(rows: Sequence[Row]) -> Row:
         "unanswered": len(rows) - len(scored),
         "interval": wilson(correct, len(scored)),
     }
-
-
-def _category_table(benchmark: Row) -> Iterator[str]:
-    def row(name: str, one: Row) -> list[str]:
-        low, high = one["interval"] or (None, None)
-        counts = [f"{one['correct']:,}", f"{one['scored']:,}", f"{one['unanswered']:,}"]
-        return [name, percent(one["accuracy"]), f"{percent(low)} to {percent(high)}", *counts]
-
-    head = ("category", "accuracy %", "95 % interval", "correct", "scored", "unanswered")
-    return table(head, [row(name, one) for name, one in benchmark["categories"].items()])
-
-
-def _comparison(summary: Mapping[str, Any], name: str, benchmark: Row) -> Iterator[str]:
-    own = {**benchmark["groups"], "accuracy": benchmark["accuracy"]}
-    rows = [[f"{summary['model']} (this run)", *map(percent, own.values())]]
-    theirs: dict[str, dict[str, float]] = {}
-    for one in summary["published"]:
-        if one["benchmark"] == name:
-            theirs.setdefault(one["model"], {})[one["group"]] = one["accuracy"]
-    rows += [[f"{model} (paper)", *(percent(groups.get(group)) for group in own)] for model, groups in theirs.items()]
-    return table(["model", *own], rows)
-
-
-def _error_table(benchmark: Row) -> Iterator[str]:
-    if not any(benchmark["errors"].values()):
-        return iter(())
-    rows = [[MISTAKES[kind], f"{count:,}"] for kind, count in benchmark["errors"].items()]
-    return table(("mistake", "responses"), rows)
 
 
 def _listed(benchmark: Row) -> Iterator[str]:

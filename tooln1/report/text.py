@@ -43,7 +43,7 @@ def _format_run(run: RunData) -> str:
         parts += [_outcomes(run), _reasons(run)]
     for evaluation in run.evaluations:
         for table in evaluation.tables:
-            parts.append(f"{table.benchmark}: {evaluation.model}\n\n{format_table(table.head, table.rows)}")
+            parts.append(f"{table.title} ({evaluation.model})\n\n{format_table(table.head, table.rows)}")
     if facts.changed:
         lines = (f"  {key}: {default} → {value}" for key, default, value in facts.changed)
         parts.append("\n".join([f"settings unlike {facts.recipe}", *map(_line, lines)]))
