@@ -21,6 +21,8 @@ def quickstart(copied):
     for number, row in enumerate(rows):
         row["extra_info"]["kind"] = KINDS[number % 3]
         row["data_source"] = "toolcall/synthetic"
+    for dump in (copied / "validation").glob("*.jsonl"):  # verl's order is not that of the file
+        dump.write_text("".join(reversed(dump.read_text().splitlines(keepends=True))))
     pq.write_table(pa.Table.from_pylist(rows), copied / "test.parquet")
     write_json(copied / "run.json", {"peak_memory_gb": 3.25, "seconds_to_first_step": 56.78})
     write_json(copied / "sft" / "run.json", {"peak_memory_gb": 2.0})

@@ -16,16 +16,18 @@ _BATCH = 2000
 class DataSources:
     """Finds a rollout's data source by its ground truth, and if sources share one, by the prompt's last turn.
 
-    `sizes` holds the number of rows of each file that was read.
+    `sizes` holds the number of rows of each file, and `names` the sources of the validation data in their order.
     """
 
     def __init__(self) -> None:
         self._turns: dict[str, dict[str, str]] = defaultdict(dict)
         self.sizes: dict[str, int] = {}
+        self.names: dict[str, None] = {}
 
     def add(self, ground_truth: str, last_turn: str, source: str) -> None:
         """Add a row of a parquet file."""
         self._turns[ground_truth][last_turn] = source
+        self.names[source] = None
 
     def find(self, ground_truth: str, prompt: str) -> str | None:
         """Return the source, or None for a row that is in none of the files."""
@@ -41,6 +43,7 @@ def read_data_sources(files: Run) -> DataSources:
     """Read the run's parquet files. A file that is missing, or not of this shape, becomes a note."""
     sources = DataSources()
     for key in () if files.is_sft else ("data.train_files", "data.val_files"):
+        sources.names = {}  # the validation data are read last
         for name in files.listed(key):
             path = Path(name) if Path(name).exists() else files.folder / name
             if not path.exists():

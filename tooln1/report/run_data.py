@@ -30,12 +30,17 @@ Steps = dict[int, float]
 
 @dataclass
 class RunData:
-    """One run, read. `rows` counts the rows of its data files; `record` is run.json and what completes it."""
+    """One run, read.
+
+    `rows` counts the rows of its data files; `sources` names those of the validation data in their order; `record` is
+    run.json with what completes it.
+    """
 
     name: str
     files: Run
     scalars: Scalars
     rows: dict[str, int] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=list)
     rollouts: dict[int, Dump] = field(default_factory=dict)
     validation: dict[int, Dump] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
@@ -63,7 +68,9 @@ class RunData:
         for step, dump in self.validation.items():
             for source, (count, right) in dump.by_source.items():
                 dumped[source][step] = right / count
-        return dict(dumped if len(dumped) > len(logged) else logged)
+        found = dumped if len(dumped) > len(logged) else logged
+        order = [name for name in self.sources if name in found]
+        return {name: found[name] for name in [*order, *(name for name in found if name not in order)]}
 
     @cached_property
     def accuracy(self) -> Steps:
@@ -129,6 +136,7 @@ def _load(name: str, files: Run, most: int, seed: int, cache: DumpCache) -> RunD
         files,
         scalars,
         rows=sources.sizes,
+        sources=list(sources.names),
         rollouts=_read_dumps(files, files.rollouts, most * (1 - validated), seed, sources, cache),
         validation=_read_dumps(files, files.validation, most * validated, seed, sources, cache),
         evaluations=read_evaluations(files),
