@@ -77,7 +77,7 @@ launch() {
 }
 
 # sweep "NAME ..." FUNCTION [ARGUMENTS]: calls FUNCTION NAME ARGUMENTS, which launches a run, for one name after another.
-# A run that failed or was stopped ends the sweep; a check goes on to the next run.
+# A run that failed or was stopped ends the sweep; a check continues with the next run.
 sweep() {
   local name code=0
   for name in $1; do

@@ -20,7 +20,7 @@ need sft-reason-half "$conversations"
 RUN_DIR="$RUN_DIR/sft" TRAIN_FILE="$conversations" VAL_FILE='' \
   launch tool_n1_sft trainer.experiment_name=table3_sft_half trainer.total_epochs=3 &
 finish $! || code=$?
-# A check goes on to GRPO.
+# A check continues with GRPO.
 ((${code:-0} == 0)) || switch CHECK || exit "$code"
 
 MODEL_PATH="$(sft_model "$RUN_DIR/sft")"
