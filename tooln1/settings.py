@@ -172,7 +172,7 @@ def _absolute(value: str | None) -> str | None:
 
 
 def wandb_mode(environ: Mapping[str, str]) -> str:
-    """Return the user's own WANDB_MODE, else online if an account is set and offline if none is."""
+    """Return the user's WANDB_MODE, else "online" if an account is set up and "offline" if none is."""
     if environ.get("WANDB_MODE"):
         return environ["WANDB_MODE"]
     host = environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rpartition("/")[2]

@@ -3,7 +3,7 @@
 import yaml
 from omegaconf import OmegaConf
 
-from tooln1.config import CONFIGS, VERL_CONFIGS, compose
+from tooln1.config import CONFIGS, VERL_CONFIGS, compose, dotted_keys
 
 GROUPS = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
 FILES = list(CONFIGS.rglob("*.yaml"))
@@ -22,21 +22,12 @@ OPEN = (
 )
 
 
-def leaves(node, prefix=""):
-    """The dotted keys of everything that is set."""
-    for key, child in node.items():
-        if isinstance(child, dict) and child:
-            yield from leaves(child, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
 def test_the_recipe_sets_only_keys_that_verl_knows():
     """Hydra would take a mistyped key for a new one, and verl would never read it."""
     for base, is_sft in (("ppo_trainer", False), ("sft_trainer_engine", True)):
-        known = set(leaves(OmegaConf.to_container(compose(str(VERL_CONFIGS / f"{base}.yaml")))))
+        known = set(dotted_keys(OmegaConf.to_container(compose(str(VERL_CONFIGS / f"{base}.yaml")))))
         files = [path for path in FILES if ("sft" in str(path.relative_to(CONFIGS))) == is_sft]
-        ours = {key for path in files for key in leaves(yaml.safe_load(path.read_text()))}
+        ours = {key for path in files for key in dotted_keys(yaml.safe_load(path.read_text()))}
         ours = {key for key in ours if key.split(".")[0] not in ("hydra", "defaults")}
         assert len(ours) > 20
         assert not [key for key in sorted(ours - known) if not key.startswith(OPEN)]
