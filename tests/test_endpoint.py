@@ -1,5 +1,6 @@
 """Asking an endpoint: every prompt gets its response as the model wrote it, or a reason why it has none."""
 
+import asyncio
 import socket
 import time
 
@@ -55,7 +56,7 @@ def run(server, numbers=range(40), **options):
     async def ask_one(client, number):
         found[number] = await ask(client, endpoint, [{"role": "user", "content": str(number)}])
 
-    failures = ask_all(endpoint, numbers, ask_one, len(numbers))
+    failures = asyncio.run(ask_all(endpoint, numbers, ask_one))
     return {number: response.text for number, response in found.items()}, dict(failures.reasons)
 
 
@@ -165,7 +166,7 @@ def test_a_server_that_renders_prompts_is_asked_for_completions(server):
     """There, no parser takes the response apart."""
     server.renders = True
     server.answer = lambda number, times: f"Well. <think>{number}</think>"
-    endpoint = resolve(Endpoint(base_url=server.url, model="", interface="auto"))
+    endpoint = asyncio.run(resolve(Endpoint(base_url=server.url, model="", interface="auto")))
     assert (endpoint.model, endpoint.interface) == ("first", "completions")
     found, _ = run(server, [12, 345], interface="completions")
     assert found == {12: "Well. <think>12</think>", 345: "Well. <think>345</think>"}
@@ -174,7 +175,7 @@ def test_a_server_that_renders_prompts_is_asked_for_completions(server):
 
 
 def test_any_other_server_is_asked_for_chats(server):
-    endpoint = resolve(Endpoint(base_url=server.url, model="mine", interface="auto"))
+    endpoint = asyncio.run(resolve(Endpoint(base_url=server.url, model="mine", interface="auto")))
     assert (endpoint.model, endpoint.interface) == ("mine", "chat")
 
 
@@ -183,4 +184,4 @@ def test_nobody_there_is_one_line():
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     with pytest.raises(UserError, match=rf"{url}.*check the address"):
-        resolve(Endpoint(base_url=url, model="", retries=0))
+        asyncio.run(resolve(Endpoint(base_url=url, model="", retries=0)))

@@ -11,18 +11,19 @@ There are two interfaces, because a response must be judged as the model wrote i
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from tooln1.errors import UserError
 from tooln1.files import decode_json, one_line
 
-if TYPE_CHECKING:
+try:
     import openai
+except ImportError:
+    openai = None  # only open_client needs to know
 
 Messages = list[dict[str, str]]
 
@@ -83,59 +84,40 @@ class NoResponse(Exception):
         self.refused = refused
 
 
-@asynccontextmanager
-async def open_client(endpoint: Endpoint) -> "AsyncIterator[openai.AsyncOpenAI]":
-    """Open OpenAI's client for an endpoint. Raises UserError if the client is not installed."""
-    try:
-        import openai
-    except ImportError:
-        raise UserError("OpenAI's client is missing; run: pip install openai") from None
-    client = openai.AsyncOpenAI(
+def open_client(endpoint: Endpoint) -> "openai.AsyncOpenAI":
+    """Return OpenAI's client for an endpoint, for an `async with` block. Raises UserError if it is not installed."""
+    if openai is None:
+        raise UserError("OpenAI's client is missing; run: pip install openai")
+    return openai.AsyncOpenAI(
         base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=endpoint.retries, timeout=endpoint.timeout
     )
-    async with client:
-        yield client
 
 
-def resolve(endpoint: Endpoint) -> Endpoint:
+async def resolve(endpoint: Endpoint) -> Endpoint:
     """Fill in the model, by default the endpoint's first, and the interface "auto": completions where it works.
 
     Raises:
         UserError: the endpoint does not answer, or lists no model.
     """
-    return asyncio.run(_resolve(endpoint))
-
-
-async def _resolve(endpoint: Endpoint) -> Endpoint:
     async with open_client(endpoint) as client:
-        import openai
-
         try:
             model = endpoint.model or await _first_model(client)
-            interface = endpoint.interface
-            if interface == "auto":
-                interface = "completions" if await _renders_prompts(client, model) else "chat"
+            if endpoint.interface != "auto":
+                return replace(endpoint, model=model)
+            try:
+                await render(client, model, [{"role": "user", "content": "Hello"}])
+            except (openai.APIStatusError, NoResponse):
+                return replace(endpoint, model=model, interface="chat")
+            return replace(endpoint, model=model, interface="completions")
         except openai.APIError as error:
             raise UserError(f"{endpoint.base_url}: {_describe(error)}; check the address and the key") from None
-    return replace(endpoint, model=model, interface=interface)
 
 
 async def _first_model(client: "openai.AsyncOpenAI") -> str:
-    content = await client.get("/models", cast_to=bytes)
     try:
-        return _decode(content)["data"][0]["id"]
-    except (NoResponse, KeyError, IndexError, TypeError):
+        return (await client.models.list()).data[0].id
+    except (AttributeError, IndexError, TypeError, ValueError):
         raise UserError(f"{client.base_url}: lists no model; name one with --model") from None
-
-
-async def _renders_prompts(client: "openai.AsyncOpenAI", model: str) -> bool:
-    import openai
-
-    try:
-        await render(client, model, [{"role": "user", "content": "Hello"}])
-        return True
-    except (openai.APIStatusError, NoResponse):
-        return False
 
 
 async def render(client: "openai.AsyncOpenAI", model: str, messages: Messages) -> dict[str, Any]:
@@ -159,8 +141,6 @@ async def ask(client: "openai.AsyncOpenAI", endpoint: Endpoint, messages: Messag
         NoResponse: there is none, after the client's own repetitions.
         UserError: no request at all can succeed: the key, the right, the model or the address is wrong.
     """
-    import openai
-
     body = {"model": endpoint.model, "temperature": endpoint.temperature, **endpoint.extra}
     if endpoint.temperature > 0 and endpoint.seed is not None:
         body["seed"] = endpoint.seed
@@ -188,12 +168,8 @@ async def _ask_completions(client: Any, endpoint: Endpoint, messages: Messages, 
 
 
 async def _post(client: Any, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    return _decode(await client.post(path, body=body, cast_to=bytes))
-
-
-def _decode(content: bytes) -> dict[str, Any]:
     try:
-        found, _ = decode_json(content)
+        found, _ = decode_json(await client.post(path, body=body, cast_to=bytes))
     except ValueError:
         found = None
     if not isinstance(found, dict):
@@ -234,48 +210,42 @@ class Failures:
     stopped: bool = False
 
 
-def ask_all(
+async def ask_all(
     endpoint: Endpoint,
-    jobs: Iterable[Any],
+    jobs: Collection[Any],
     ask_one: "Callable[[openai.AsyncOpenAI, Any], Awaitable[None]]",
-    total: int,
+    done: int = 0,
     progress: Callable[[float], str] = lambda seconds: "",
 ) -> Failures:
-    """Run ``ask_one(client, job)`` for every job, ``endpoint.concurrency`` at a time, under a progress bar.
+    """Await ``ask_one(client, job)`` for every job, ``endpoint.concurrency`` at a time, under a progress bar.
 
     Args:
-        jobs: read one by one as requests end; None is a job that needs no request.
         ask_one: asks and keeps the response; raises NoResponse if there is none.
-        total: the number of jobs.
+        done: the number of jobs that an earlier run has done, for the bar.
         progress: the bar's text, from the seconds so far.
 
     Raises:
         UserError: no request at all can succeed. Requests under way are cancelled.
     """
-    return asyncio.run(_ask_all(endpoint, iter(jobs), ask_one, total, progress))
-
-
-async def _ask_all(endpoint: Endpoint, jobs: Any, ask_one: Any, total: int, progress: Any) -> Failures:
-    failures = Failures()
-    in_a_row = 0
+    failures, in_a_row = Failures(), 0
+    waiting = iter(jobs)
 
     async def work() -> None:
         nonlocal in_a_row
-        for job in jobs:  # shared: each worker takes the next job when it has finished one
-            if job is not None:
-                try:
-                    await ask_one(client, job)
-                    in_a_row = 0
-                except NoResponse as error:
-                    failures.reasons.append((job, str(error)))
-                    in_a_row += not error.refused
-                bar.set_postfix_str(progress(bar.format_dict["elapsed"]))
+        for job in waiting:  # shared: each worker takes the next job when it has finished one
+            try:
+                await ask_one(client, job)
+                in_a_row = 0
+            except NoResponse as error:
+                failures.reasons.append((job, str(error)))
+                in_a_row += not error.refused
+            bar.set_postfix_str(progress(bar.format_dict["elapsed"]))
             bar.update(1)
             if in_a_row >= MOST_FAILURES:
                 failures.stopped = True
                 return
 
-    with tqdm(total=total, desc=endpoint.model, disable=None) as bar:
+    with tqdm(total=done + len(jobs), initial=done, desc=endpoint.model, disable=None) as bar:
         async with open_client(endpoint) as client:
             tasks = [asyncio.ensure_future(work()) for _ in range(endpoint.concurrency)]
             try:

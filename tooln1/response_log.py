@@ -29,12 +29,16 @@ class ResponseLog:
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "a+b")
-        self._lock()
+        try:
+            # flock, not lockf: a lockf lock ends as soon as this process closes any other handle of the file.
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{self.path}: another process writes it; wait for it, or choose another folder") from None
         self._size = self._remove_unfinished_line()
         if self._size:
             self._check_settings(dict(settings))
         else:
-            self._write({"settings": dict(settings)})
+            ResponseLog.add(self, {"settings": settings})  # a subclass counts what it adds
 
     def __enter__(self) -> "ResponseLog":
         return self
@@ -54,14 +58,9 @@ class ResponseLog:
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Append one response. Raises UserError if it cannot be written."""
-        self._write(line)
-
-    def _lock(self) -> None:
-        try:
-            # flock, not lockf: a lockf lock ends as soon as this process closes any other handle of the file.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{self.path}: another process writes it; wait for it, or choose another folder") from None
+        with writing(self.path):
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
 
     def _remove_unfinished_line(self) -> int:
         self._file.seek(0)
@@ -79,11 +78,6 @@ class ResponseLog:
                 f"{self.path}: its responses were made with {_difference(found, settings)}, "
                 f"this run uses {_difference(settings, found)}; choose another --output"
             )
-
-    def _write(self, line: Mapping[str, Any]) -> None:
-        with writing(self.path):
-            self._file.write(json.dumps(line).encode() + b"\n")
-            self._file.flush()
 
 
 def _difference(settings: dict[str, Any], other: dict[str, Any]) -> str:

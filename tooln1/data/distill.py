@@ -3,6 +3,7 @@
 The paper filtered the responses of DeepSeek-R1 so: a response counts only if its form and its calls are right.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,13 +88,13 @@ def collect(
         key = digest(messages).hex()
         if key not in log.rewarded and log.asked[key] < teacher.samples:
             prompts.setdefault(key, _Prompt(key, messages, one.row))
-    failures = ask_all(
+    asking = ask_all(
         teacher,
         prompts.values(),
         lambda client, prompt: _ask(client, teacher, log, prompt),
-        len(prompts),
-        lambda seconds: _progress(teacher, log, seconds),
+        progress=lambda seconds: _progress(teacher, log, seconds),
     )
+    failures = asyncio.run(asking)
     reasons = [reason for _, reason in failures.reasons]
     if failures.stopped:
         raise UserError(

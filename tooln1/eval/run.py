@@ -1,5 +1,6 @@
 """One evaluation from beginning to end: load the cases, ask, judge, write."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,7 +99,7 @@ def evaluate(
     chosen = {one.name: _limited(one.cases, limit) for one in benchmarks}
     prompts = {(name, case.id): case.messages for name, cases in chosen.items() for case in cases}
     with _address(target, output, serve) as address:
-        endpoint = resolve(replace(endpoint, base_url=address))
+        endpoint = asyncio.run(resolve(replace(endpoint, base_url=address)))
         # A checkpoint is known by its folder, not by the address that it happens to get.
         model = endpoint.model if target == address else target
         identities = {one.name: _identity(one) for one in benchmarks}
@@ -170,10 +171,11 @@ def collect(
             }
             log.add(lines[key])
 
-        failures = ask_all(endpoint, [None if key in lines else key for key in prompts], ask_one, len(prompts))
+        missing = [key for key in prompts if key not in lines]
+        failures = asyncio.run(ask_all(endpoint, missing, ask_one, len(prompts) - len(missing)))
     reasons = dict(failures.reasons)
     not_asked = f"not asked: the endpoint kept failing ({failures.reasons[-1][1] if reasons else ''})"
-    return lines, {key: reasons.get(key, not_asked) for key in prompts if key not in lines}
+    return lines, {key: reasons.get(key, not_asked) for key in missing if key not in lines}
 
 
 def _judge(benchmark: Benchmark, cases: Sequence[Case], lines: Mapping[Key, dict[str, Any]]) -> list[dict[str, Any]]:
