@@ -68,9 +68,9 @@ def rehearse(verl, recipe, tmp_path, monkeypatch):
 
         def _validate(self):
             right = self.accuracies[self.global_steps]
-            replies = [float(place < right * 10) for place in range(10)]
+            responses = [float(place < right * 10) for place in range(10)]
             uids = [str(place) for place in range(10)]
-            return self._val_metrics_update(["source"] * 10, uids, {"reward": replies, "acc": replies}, [])
+            return self._val_metrics_update(["source"] * 10, uids, {"reward": responses, "acc": responses}, [])
 
         def _compute_metrics(self, *_, **__):
             pass
@@ -129,7 +129,7 @@ def test_a_run_that_saves_nothing_is_saved_when_it_is_stopped(rehearse, tmp_path
     assert checkpoint_steps(tmp_path) == [2]
 
 
-def test_who_asks_before_the_first_step_gets_none(rehearse, tmp_path):
+def test_a_request_before_the_first_step_trains_none(rehearse, tmp_path):
     (tmp_path / "stop").touch()
     assert rehearse().trained == []
     assert (tmp_path / "stopped").exists() and checkpoint_steps(tmp_path) == []
@@ -178,12 +178,12 @@ def test_a_full_disk_while_keeping_the_best_does_not_end_the_run(rehearse, monke
     "infos, expected_counts, accuracy",
     [
         ({"reward": [1.0, 0.0], "acc": [1.0, 0.0]}, None, 0.5),
-        # A reply that never came is missing in the list, or None in it.
+        # A response that never came is missing in the list, or None in it.
         ({"reward": [1.0, 0.0], "acc": [1.0, None]}, {("s", "0"): 1, ("s", "1"): 1}, 0.5),
         ({"reward": [1.0, 0.0], "acc": [1.0, 0.0]}, {("s", "0"): 2, ("s", "1"): 2}, 0.25),
     ],
 )
-def test_the_accuracy_is_over_all_replies_that_were_asked_for(infos, expected_counts, accuracy, rehearse):
+def test_the_accuracy_is_over_all_rows(infos, expected_counts, accuracy, rehearse):
     from tooln1.train.trainer import ACCURACY
 
     trainer = rehearse(total=1, test_freq=-1)
