@@ -55,24 +55,26 @@ if [[ ! -f "$RUN_DIR/seed" ]]; then
     stage python "$root/data_prep/synthetic.py" --output "$world" --seed "$SEED" \
       ${WARM_START_ROWS:+--sft "$WARM_START_ROWS"} >/dev/null
   fi
-  quick=(--check-only)
-  ! switch CHECK || quick=()
-  (grpo "${MODEL_PATH:-$RUN_DIR/model}" "$@" "${quick[@]}") || {
-    code=$?
+  code=0 check=(--check-only)
+  if switch CHECK; then check=(); fi
+  (grpo "${MODEL_PATH:-$RUN_DIR/model}" "${check[@]}" "$@") || code=$?
+  if ((code)) || switch CHECK; then
     rm -rf "$RUN_DIR/model" "$world"
     exit "$code"
-  }
-  ! switch CHECK || exit 0
+  fi
   mkdir -p "$logs"
   echo "$SEED" >"$RUN_DIR/seed"
 fi
 
 if [[ -z "${MODEL_PATH:-}" ]]; then
-  if [[ ! -f "$sft/checkpoints/latest_checkpointed_iteration.txt" ]]; then
+  if [[ ! -f "$sft/checkpoints/latest_checkpointed_iteration.txt" ]] && ! switch CHECK; then
     stage tooln1 train --run-dir "$sft" --model "$RUN_DIR/model" --train-file "$world/sft.parquet" \
       tool_n1_sft_cpu "trainer.seed=$SEED" >>"$logs/warm_start.log"
   fi
   MODEL_PATH="$(sft_model "$sft")"
+fi
+if switch CHECK; then
+  grpo "$MODEL_PATH" "$@"
 fi
 grpo "$MODEL_PATH" "$@" &
 finish $!
