@@ -30,9 +30,9 @@ class Server(FakeEndpoint):
         if path == "/v1/completions" and self.renders:
             return self._answer(bytes(body["prompt"]).decode(), lambda found: {"text": found})
         if path == "/v1/chat/completions":
-            content = body["messages"][0]["content"]
             return self._answer(
-                content, lambda found: {"message": found if isinstance(found, dict) else {"content": found}}
+                body["messages"][0]["content"],
+                lambda found: {"message": found if isinstance(found, dict) else {"content": found}},
             )
         return 404, {"error": {"message": "no such address"}}
 
@@ -78,11 +78,10 @@ def test_sampling_sends_its_seed_and_further_fields(server):
     assert "seed" not in server.bodies[1]
 
 
-@pytest.mark.parametrize("failure", [(429, {}), (500, {}), (503, {}), None])
+@pytest.mark.parametrize("failure", [(429, {}), (500, {}), None])
 def test_a_request_that_fails_for_a_while_is_repeated(server, failure):
     server.answer = lambda number, times: f"response {number}" if times == 2 else failure
-    numbers = range(4)
-    assert run(server, numbers) == ({number: ALL[number] for number in numbers}, {})
+    assert run(server) == (ALL, {})
 
 
 def test_a_prompt_without_a_response_is_reported(server):
@@ -138,18 +137,13 @@ LONG = f"<think>{'x' * 100_000}</think>\n<tool_call>[]</tool_call>"
         ({"content": "\n<tool_call>", "reasoning_content": "a"}, "<think>a</think>\n<tool_call>"),
         ({"content": None, "reasoning": "a"}, "<think>a</think>"),
         ({"content": None}, ""),
-        ("", ""),
         ("\0\u2028\ud800", "\0\u2028?"),  # half a character as an escape
+        ((200, b'{"choices": [{"message": {"content": "a\xff\xffb"}}]}'), "a\ufffd\ufffdb"),
     ],
 )
 def test_a_response_is_what_the_model_wrote(server, message, text):
     server.answer = lambda number, times: message
     assert run(server, [0])[0] == {0: text}
-
-
-def test_bytes_that_are_no_text_are_replaced(server):
-    server.answer = lambda number, times: (200, b'{"choices": [{"message": {"content": "a\xff\xffb"}}]}')
-    assert run(server, [0])[0] == {0: "a\ufffd\ufffdb"}
 
 
 @pytest.mark.parametrize(

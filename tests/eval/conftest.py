@@ -1,17 +1,12 @@
 """The benchmarks with the data at hand, and an endpoint that knows the ground truth of their cases."""
 
-import sys
 from pathlib import Path
 
 import pytest
+from oracle import Oracle
 
-# With importlib's import mode, what tests share is found by its folder.
-sys.path.insert(0, str(Path(__file__).parent))
-
-from oracle import Oracle  # noqa: E402
-
-from tooln1.eval.acebench import AceBench  # noqa: E402
-from tooln1.eval.api_bank import ApiBank  # noqa: E402
+from tooln1.eval.acebench import AceBench
+from tooln1.eval.api_bank import ApiBank
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -20,7 +20,6 @@ VALUES = [
     ("string", "Los Angeles, California", "Los Angeles", VALUE),
     ("string", "it's", 'it"s', ""),
     ("string", "a;b", "ab", VALUE),  # no other punctuation is free
-    ("string", "", "anything", ""),
     ("string", "5", 5, TYPE),
     ("string", "true", "true", TYPE),  # the checker reads the text as a boolean
     # Whole numbers, decimal ones and booleans are not compared at all, only their types.
@@ -28,16 +27,12 @@ VALUES = [
     ("integer", 5, "5", TYPE),
     ("integer", 5, 5.0, ""),  # 5 == 5.0
     ("integer", 5, True, TYPE),
-    ("number", 5.5, 7.5, ""),
     ("number", 5.5, 5, ""),  # a declared number is an integer
     ("float", 5.5, 5, ""),
     ("boolean", True, False, ""),
-    ("boolean", True, "false", ""),
     ("boolean", True, "yes", TYPE),
-    ("boolean", True, 1, ""),  # 1 == True
     # If the ground truth has another type than declared, its type is enough.
     ("string", 5, "x", ""),
-    ("array", "one", "two", ""),
     # Lists of texts: standardised one by one, order and number count.
     (STRINGS, ["Red wine", "Beer"], ["red-wine", "beer"], ""),
     (STRINGS, ["Red wine", "Beer"], ["Beer", "Red wine"], VALUE),
@@ -48,39 +43,32 @@ VALUES = [
     (STRINGS, ["5"], [5], VALUE),  # the items' type is not compared
     # Objects: the same keys; inside, everything is compared as text, by containment.
     ("object", {"city": "Paris", "n": 5}, {"n": 5, "city": "paris, France"}, ""),
-    ("object", {"n": 5}, {"n": "5"}, ""),
     ("object", {"n": 5}, {"n": 50}, ""),
     ("object", {"n": 5}, {"n": 6}, VALUE),
     ("object", {"on": True}, {"on": "true"}, ""),
     ("object", {"on": True}, {"on": False}, VALUE),
     ("object", {"n": 5}, {"n": 5, "m": 6}, VALUE),
     ("object", {"n": 5}, [5], TYPE),
-    ("object", {"in": {"city": "Paris"}}, {"in": {"city": "PARIS"}}, ""),
     ("object", {"in": {"city": "Paris"}}, {"in": "Paris"}, VALUE),
     ("object", {"list": ["time savings", "x"]}, {"list": ["Time savings", "x"]}, VALUE),  # lists inside: as written
-    ("object", {"list": ["x"]}, {"list": ["x", "y"]}, VALUE),
     # Lists of objects: one by one in order.
     (OBJECTS, [{"n": 1}, {"n": 2}], [{"n": 2}, {"n": 1}], VALUE),
-    (OBJECTS, [{"n": 1}], [{"n": 1}, {"n": 1}], VALUE),
     (OBJECTS, [{"n": 1}], [1], VALUE),
     # Anything that a model writes gets a verdict.
     ("string", "a", None, TYPE),
-    ("object", {"a": {"b": 1}}, {"a": None}, VALUE),
-    (OBJECTS, [{"n": 1}], [[{"n": 1}]], VALUE),
     ("enum", "a", "b", ""),  # a type that the checker knows nothing to compare for
 ]
+
+
+def kind_of(mistake):
+    return mistake.kind if mistake else ""
 
 
 @pytest.mark.parametrize("declared, expected, value, error", VALUES)
 def test_values(declared, expected, value, error):
     schema = declared if isinstance(declared, dict) else {"type": declared}
-    tool = {"name": "f", "parameters": {"type": "object", "properties": {"a": schema}, "required": ["a"]}}
-    mistake = judge_calls([{"name": "f", "arguments": {"a": value}}], {"f": {"a": expected}}, [tool])
-    assert kind_of(mistake) == error
-
-
-def kind_of(mistake):
-    return mistake.kind if mistake else ""
+    tool = {"name": "f", "parameters": {"properties": {"a": schema}}}
+    assert kind_of(judge_calls([{"name": "f", "arguments": {"a": value}}], {"f": {"a": expected}}, [tool])) == error
 
 
 TOOLS = [
@@ -89,7 +77,7 @@ TOOLS = [
         "parameters": {"properties": {"city": {"type": "string"}, "note": {"type": "string"}}, "required": ["city"]},
     },
     {"name": "now", "parameters": {}},
-    {"name": "reset", "parameters": {"properties": {}, "required": []}},
+    {"name": "reset", "parameters": {"properties": {}}},
 ]
 PARIS, ROME = ({"name": "book", "arguments": {"city": city}} for city in ("Paris", "Rome"))
 NOW = {"name": "now", "arguments": {}}
@@ -105,7 +93,6 @@ NOW = {"name": "now", "arguments": {}}
         # Calls are not paired one to one: one call may answer for two expected ones.
         ([ROME, PARIS], {"book_1": {"city": "Rome"}, "book_2": {"city": "Rome"}}, ""),
         ([PARIS], {"book_1": {"city": "Paris"}, "book_2": {"city": "Rome"}}, WRONG_TOOL),
-        ([PARIS, ROME], {"book": {"city": "Paris"}}, WRONG_TOOL),
         ([NOW], {"book": {"city": "Paris"}}, WRONG_TOOL),
         # Optional arguments may be left out; arguments that the ground truth lacks may not be given.
         ([PARIS], {"book": {"city": "Paris", "note": "by train"}}, ""),
@@ -123,15 +110,12 @@ def test_calls(calls, answer, error):
     assert kind_of(judge_calls(calls, answer, TOOLS)) == error
 
 
-def test_every_case_of_the_samples_is_read(acebench):
+def test_the_samples_are_read_and_their_ground_truth_is_right(acebench):
     assert len(acebench.cases) == 500
     assert {case.category for case in acebench.cases} == {f"en_{kind}" for kind in KINDS}
     for case in acebench.cases:
         assert case.messages[0]["content"].startswith(("The current time is", "You serve"))
         assert case.messages[-1]["role"] == "user"
-
-
-def test_the_ground_truth_is_right_and_damaged_calls_and_prose_are_not(acebench):
     assert acebench.impossible() == {}
     for respond, right in ((say, 500), (say_damaged, 0), (say_prose, 0)):
         assert list(judge_all(acebench, respond).values()).count(None) == right
@@ -192,16 +176,9 @@ def test_chinese_cases_and_several_answers(tmp_path):
         ({"question": "user: x"}, {"ground_truth": {}}, "line 1: not a question with its tools .*'function'"),
     ],
 )
-def test_broken_rows_are_named(tmp_path, question, answer, message):
-    write(tmp_path, "en", question, answer)
-    with pytest.raises(UserError, match=message):
-        AceBench(tmp_path)
-
-
-def test_a_missing_file_or_folder_is_named(tmp_path):
+def test_broken_or_missing_data_are_named(tmp_path, question, answer, message):
     with pytest.raises(UserError, match="no data_en or data_zh"):
         AceBench(tmp_path)
-    write(tmp_path, "en", QUESTION, {"ground_truth": {"weather": {"city": "Rome"}}})
-    (tmp_path / "data_en" / "data_normal_atom_list.json").unlink()
-    with pytest.raises(UserError, match=r"data_normal_atom_list\.json: cannot be read"):
+    write(tmp_path, "en", question, answer)
+    with pytest.raises(UserError, match=message):
         AceBench(tmp_path)

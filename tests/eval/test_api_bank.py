@@ -17,52 +17,41 @@ RECORDS = "[{'name': 'w', 'value': '7'}, {'name': 'r', 'value': '8'}]"
 # (tool, argument, declared type, the ground truth's value, value, right?)
 VALUES = [
     ("GetUserToken", "password", STR, "secret", "Secret", False),
-    ("GetUserToken", "password", STR, "secret", "secret ", False),
     # Numbers as text and text as numbers: the benchmark reads every value as text.
     ("OpenBankAccount", "account", STR, "123456", 123456, True),
-    ("BookHotel", "room_count", INT, "2", 2, True),
     ("BookHotel", "room_count", INT, "2", "02", True),
     ("BookHotel", "room_count", INT, "2", "two", False),
-    ("BookHotel", "room_count", INT, "2", 2.5, False),
     # Only "True" is true.
     ("TimedSwitch", "on", BOOL, "True", True, True),
     ("TimedSwitch", "on", BOOL, "True", "true", False),
-    ("TimedSwitch", "on", BOOL, "False", "false", True),
     # More than half of the words in common, in any order; the case counts for agendas and meetings, not for reminders.
     ("AddAgenda", "content", STR, "meeting with John", "with John meeting today", True),
     ("AddAgenda", "content", STR, "meeting with John", "Meeting With John", False),
     ("AddReminder", "content", STR, "meeting with John", "Meeting With john", True),
-    ("AddReminder", "content", STR, "call the bank", "call bank", True),
     ("AddReminder", "content", STR, "call bank", "call her bank soon", False),  # exactly half
     ("DeleteReminder", "content", STR, "call the bank", "anything", True),
     # Case and white space around.
-    ("EmergencyKnowledge", "symptom", STR, "shortness of breath", " Shortness of Breath ", True),
     ("QueryStock", "stock_code", STR, "AAPL", "aapl", True),
     ("ModifyRegistration", "new_appointment_doctor", STR, "Dr. Lee", " Dr. Lee", True),
-    ("ModifyRegistration", "new_appointment_doctor", STR, "Dr. Lee", "dr. lee", False),
     ("Dictionary", "keyword", STR, "computer science", "Computer_Science", True),
     ("Calculator", "formula", STR, "(5+6)*3", "(5 + 6) * 3", True),
     ("Calculator", "formula", STR, "(5+6)*3", "3*(5+6)", False),
     # Dates: compared as dates where the API reads them, as text where it does not.
     ("QueryStock", "date", STR, "2023-03-05", "2023-3-5", True),
     ("QueryStock", "date", STR, "2023-03-05", "March 5, 2023", False),
-    ("QueryStock", "date", STR, "not a date", "not a date", False),
     ("QueryHealthData", "start_time", STR, TIME, " 2023-3-26 14:00:00", True),
     ("QueryHealthData", "start_time", STR, TIME, "2023-03-26", False),
     ("QueryHistoryToday", "date", STR, "03-05", "2023-03-05", True),
     ("AddAlarm", "time", STR, TIME, "2023-3-26 14:00:00", False),
     # Lists, in Python's notation as in the data or as JSON.
     ("AddMeeting", "attendees", LIST, "['John', 'Jane']", ["John", "Jane"], True),
-    ("AddMeeting", "attendees", LIST, "['John', 'Jane']", '["John", "Jane"]', True),
     ("AddMeeting", "attendees", LIST, "['John', 'Jane']", ["Jane", "John"], False),
     ("AddMeeting", "attendees", LIST, "['John', 'Jane']", "John, Jane", False),
     ("RecordHealthData", "health_data", "list", RECORDS, [{"name": "r", "value": 8}, {"name": "w", "value": 7}], True),
-    ("RecordHealthData", "health_data", "list", RECORDS, [{"name": "w"}, {"name": "r"}], False),
     ("RecordHealthData", "health_data", "list", RECORDS, [1, "x", None], False),
     # Anything that a model writes gets a verdict.
     ("GetUserToken", "password", STR, "secret", None, False),
     ("GetUserToken", "password", STR, "secret", {"a": ["b"]}, False),
-    ("AddAgenda", "content", STR, "meeting", "", False),
     ("QueryStock", "date", STR, "2023-03-05", "-" * 10_000, False),
     ("AddMeeting", "attendees", LIST, "['John']", "[" * 100_000, False),
 ]
@@ -116,11 +105,8 @@ def test_the_ground_truth_is_right_unless_the_tool_does_not_declare_its_argument
     switches = ("TimedSwitch", "CancelTimedSwitch")
     assert wrong == {case.id for case in benchmark.cases if case.ground_truth[0]["name"] in switches}
     assert benchmark.impossible() == dict.fromkeys(wrong, '"device_id" is not declared')
-
-
-@pytest.mark.parametrize("respond", [say_damaged, say_prose])
-def test_damaged_calls_and_prose_are_wrong(benchmark, respond):
-    assert all(judge_all(benchmark, respond).values())
+    for respond in (say_damaged, say_prose):
+        assert all(judge_all(benchmark, respond).values())
 
 
 def test_only_one_call_is_right(benchmark):
@@ -152,7 +138,6 @@ def write_dialogue(folder, lines):
     path = folder / "lv1-lv2-samples" / "level-1-given-desc" / "one.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
-    return path
 
 
 def test_a_dialogue_becomes_turns_and_its_tools_are_read_from_source_that_never_runs(tmp_path):
@@ -177,7 +162,6 @@ def test_a_dialogue_becomes_turns_and_its_tools_are_read_from_source_that_never_
     "lines, message",
     [
         (["{"], r"one\.jsonl: line 1: expected a JSON object"),
-        (["1"], r"one\.jsonl: line 1: expected a JSON object"),
         ([{"role": "Nobody", "text": ""}], r"one\.jsonl: line 1: not a turn of a dialogue"),
         ([DIALOGUE[0], {**DIALOGUE[2], "api_name": "Other"}], r"one\.jsonl: Other is described nowhere"),
         ([{**DIALOGUE[2], "param_dict": None}], r"one\.jsonl: line 1: not a turn of a dialogue"),
@@ -195,17 +179,12 @@ def test_broken_dialogues_are_named(tmp_path, lines, message):
     "content, message",
     [
         ("{}", "expected a JSON list"),
-        ("[", "not JSON"),
-        ('[{"query": []}]', r"row 0: not a case of the function-calling form"),
         ('[{"query": [], "tools": [], "answers": []}]', r"row 0: not a case of the function-calling form"),
     ],
 )
-def test_broken_function_calling_files_are_named(tmp_path, content, message):
+def test_broken_or_missing_function_calling_files_are_named(tmp_path, content, message):
+    with pytest.raises(UserError, match=r"no apibank_l1\.json or lv1-lv2-samples"):
+        ApiBank(tmp_path)
     (tmp_path / "apibank_l1.json").write_text(content)
     with pytest.raises(UserError, match=f"apibank_l1.json.*{message}"):
-        ApiBank(tmp_path)
-
-
-def test_a_folder_without_the_data_says_what_it_needs(tmp_path):
-    with pytest.raises(UserError, match=r"no apibank_l1\.json or lv1-lv2-samples"):
         ApiBank(tmp_path)

@@ -11,26 +11,15 @@ CALLS = '[{"name": "f", "arguments": {"a": 1, "b": 1.5, "c": true, "d": null, "e
 GOOD = f"<think>so it is</think>\n<tool_call>{CALLS}</tool_call>"
 
 
-def test_values_are_plain():
-    assert read_response(GOOD).calls == json.loads(CALLS)
-
-
 @pytest.mark.parametrize(
     "response, problem",
     [
         ("", "does not start with <think>: the response is empty"),
-        ("I cannot help.", "does not start with <think>: I cannot help."),
-        (f"<tool_call>{CALLS}</tool_call>", "does not start with <think>"),
-        ("<think> </think><tool_call>[]</tool_call>", "blank reasoning"),
         (GOOD + " Done.", "text after the calls: Done."),
-        (GOOD[:-12], "no </tool_call>"),
-        (GOOD.replace('"name"', '"nom"'), "not a list of calls"),
         (GOOD.replace("1.5", "NaN"), "calls are not JSON"),
         (GOOD.replace('"c": true', '"a": true'), "calls are not JSON"),
         (GOOD.replace("[1]", "[" * 500 + "]" * 500), "nested too deeply"),
         (GOOD.replace("[1]", "[" * 100_000 + "]" * 100_000), "nested too deeply"),
-        (f"<think>{'x' * 100_000}", "no </think>"),
-        ("<tool_call>" * 10_000, "does not start with <think>"),
     ],
 )
 def test_a_response_that_breaks_the_grammar_has_no_calls_and_a_reason(response, problem):
@@ -66,7 +55,6 @@ def test_a_prompt_that_asks_for_no_reasoning_needs_none():
     case = Case("x", "x", [{"role": "system", "content": "Call in <tool_call></tool_call>."}], [])
     assert not case.wants_reasoning
     assert read_response(f"<tool_call>{CALLS}</tool_call>", reasoning=False).calls == json.loads(CALLS)
-    assert read_response("Sorry.", reasoning=False).problem
     assert read_response("<tool_call>[1]</tool_call>", reasoning=False).problem.startswith("not a list of calls")
 
 
