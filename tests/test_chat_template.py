@@ -143,12 +143,14 @@ def test_a_model_trained_from_an_exported_one_gets_one_extension(own):
 def test_only_jinja_that_every_engine_knows_is_used():
     """The renderer of llama.cpp and its earlier one, minja, know only a part of Jinja."""
     tree = jinja2.Environment().parse(build_chat_template("", 'Tools "é" \\ \t: {tools}'))
-    assert {node.name for node in tree.find_all(nodes.Filter)} <= {"tojson", "trim"}
-    assert {node.name for node in tree.find_all(nodes.Test)} <= {"string", "mapping", "defined", "none"}
+    assert {node.name for node in tree.find_all(nodes.Filter)} <= {"tojson", "trim", "length"}
+    tests = {"string", "mapping", "iterable", "float", "defined", "none"}
+    assert {node.name for node in tree.find_all(nodes.Test)} <= tests
     assert all(not node.args and not node.kwargs for node in tree.find_all((nodes.Filter, nodes.Test)))
-    methods = [node.node for node in tree.find_all(nodes.Call)]
-    assert {getattr(one, "name", None) or one.attr for one in methods} == {"namespace", "raise_exception", "items"}
-    statements = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock, nodes.Import, nodes.Include)
+    assert all(len(macro.args) == 1 and not macro.defaults for macro in tree.find_all(nodes.Macro))
+    called = {getattr(call.node, "name", None) or call.node.attr for call in tree.find_all(nodes.Call)}
+    assert called == {"namespace", "raise_exception", "items", "tooln1_json"}
+    statements = (nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock, nodes.Import, nodes.Include)
     assert not list(tree.find_all(statements))
 
 
