@@ -27,7 +27,7 @@ def test_the_fast_tier_refuses_engines(tmp_path):
     (tmp_path / "test_it_engine.py").write_text("raise RuntimeError('collected')")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--fast", "--rootdir", tmp_path, tmp_path],
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
     )
