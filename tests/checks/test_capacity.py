@@ -1,6 +1,5 @@
 """What does not fit is named with its largest part and a setting; the recipes' own machines are large enough."""
 
-import os
 import re
 import shutil
 from types import SimpleNamespace
@@ -118,14 +117,6 @@ def test_too_little_disk_is_refused(path, free, expected, make, tmp_path, monkey
     assert re.search(expected, found[0]) if expected else found == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_refused(make, tmp_path):
-    tmp_path.chmod(0o500)
-    run = make()
-    run.settings = SimpleNamespace(checkpoints=tmp_path / "run")
-    assert "is not writable; choose another run folder" in next(check_disk(run)).message
-
-
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 V2 = ("memory.max", "memory.current", "inactive_file")
 
@@ -135,7 +126,6 @@ V2 = ("memory.max", "memory.current", "inactive_file")
     [
         # 30 MB are used, of which 10 are cached pages: of 50 MB, 30 are left.
         ("0::/", "", V2, (50 * MB, 30 * MB, 10 * MB), 30 * MB),
-        ("0::/a/b", "a/b", V2, (50 * MB, 30 * MB, 10 * MB), 30 * MB),
         ("0::/a/b", "a", V2, (50 * MB, 30 * MB, 10 * MB), 30 * MB),  # the limit of a group above
         ("0::/../seen/by/host", "", V2, (50 * MB, 30 * MB, 10 * MB), 30 * MB),
         ("4:memory:/a", "memory/a", V1, (50 * MB, 30 * MB, 10 * MB), 30 * MB),
@@ -143,7 +133,6 @@ V2 = ("memory.max", "memory.current", "inactive_file")
         ("0::/", "", V2, (50 * MB, 60 * MB, 0), 0),
         ("0::/", "", V2, ("max", 30 * MB, 0), None),
         ("4:memory:/", "memory", V1, (2**63 - 4096, 30 * MB, 0), None),  # version 1's way of saying "no limit"
-        ("3:cpuset:/", "", V2, (50 * MB, 30 * MB, 0), None),
         ("0::/", "elsewhere", V2, (50 * MB, 30 * MB, 0), None),
     ],
 )

@@ -26,9 +26,7 @@ def settings(model, parquet, tmp_path):
     "overrides, inputs, expected",
     [
         ([], {"model": None}, r"actor_rollout_ref\.model\.path: missing; set --model"),
-        ([], {"train_file": "none.parquet"}, r"none\.parquet: no such file"),
         (["data.train_batch_size=21"], {}, r"data\.train_files: 20 rows, fewer than .*=21 of one batch"),
-        (["data.max_response_length=1000"], {}, r"config\.json: max_position_embeddings is 512, fewer than the 1320"),
     ],
 )
 def test_the_first_fault_is_one_line_before_the_tokenizer_starts(overrides, inputs, expected, settings, monkeypatch):

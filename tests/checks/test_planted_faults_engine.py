@@ -1,12 +1,10 @@
-"""Planted faults that verl or torch find, and with --run-slow every planted fault alone, with all checks.
+"""Planted faults that only the doctor finds.
 
 Only GPUs come from the test instead of CUDA. This environment's packages for the CPU are faults of a run on GPUs.
 """
 
-import re
-
 import pytest
-from planted_faults import ACTOR, CPU, GPU, ROLLOUT, ROUNDS, Run, assert_exactly, raise_in_reward
+from planted_faults import ACTOR, CPU, GPU, ROLLOUT, SLOW_ROUNDS, Run, assert_exactly
 
 from tooln1.checks import checklist, this_machine
 from tooln1.checks.upcoming_run import Gpu
@@ -41,16 +39,12 @@ def test_the_packages_of_another_engine_are_faults(start):
     assert_exactly(start(GPU).faults(), ENVIRONMENT)
 
 
-def test_a_reward_that_cannot_be_loaded_is_a_fault(start):
+@pytest.mark.parametrize("name", SLOW_ROUNDS)
+def test_planted_faults_are_found_with_one_line_each(name, start):
     run = start(CPU)
-    run.plant({"reward.custom_reward_function.name": "compute_scores"})
-    assert_exactly(run.faults(), [r"path=pkg://\S+: cannot be loaded \(AttributeError: .*compute_scores"])
-
-
-def test_a_reward_that_raises_is_a_fault(start):
-    run = start(CPU)
-    run.plant({}, raise_in_reward)
-    assert_exactly(run.faults(), [r"reward\.py: row 0 of .*: raises KeyError: 'answer'; correct it"])
+    for _, settings, *causes in SLOW_ROUNDS[name]:
+        run.plant(settings, *causes)
+    assert_exactly(run.faults(), [line for line, *_ in SLOW_ROUNDS[name]])
 
 
 def test_faults_of_gpus_and_nodes_are_found(start, monkeypatch):
@@ -69,13 +63,3 @@ def test_faults_of_gpus_and_nodes_are_found(start, monkeypatch):
         r"ppo_mini_batch_size=100: 100 prompts × 5 responses do not divide among 16 ",
     ]
     assert_exactly(run.faults(), expected + ENVIRONMENT)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", [fault for faults in ROUNDS.values() for fault in faults], ids=lambda fault: fault[0])
-def test_a_fault_planted_alone_is_the_only_one(fault, start):
-    line, settings, *causes = fault
-    run = start(CPU)
-    run.plant(settings, *causes)
-    found = run.faults()
-    assert [one for one in found if re.search(line, one)] == found != []

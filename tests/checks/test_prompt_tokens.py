@@ -7,7 +7,6 @@ import pytest
 from tooln1.checks.data_files import check_prompt_tokens
 from tooln1.checks.findings import FAULT, OK, WARNING
 from tooln1.checks.prompt_tokens import PromptTokens, count_prompt_tokens
-from tooln1.errors import UserError
 
 
 def test_the_chat_template_is_applied_and_may_refuse_a_prompt(model, parquet):
@@ -17,12 +16,6 @@ def test_the_chat_template_is_applied_and_may_refuse_a_prompt(model, parquet):
     assert one.lengths == [5, None, 10, *[5] * 499, 11]
     assert one.refusal == "row 1: no"
     assert (two.lengths, two.refusal) == ([7], "")
-
-
-def test_a_model_without_a_chat_template_is_refused(model, parquet):
-    (model / "chat_template.jinja").unlink()
-    with pytest.raises(UserError, match=r"model: the tokenizer has no chat template; take an instruction-tuned model"):
-        count_prompt_tokens(str(model), [str(parquet("train.parquet", [1]))])
 
 
 @pytest.mark.parametrize(

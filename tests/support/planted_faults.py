@@ -136,11 +136,8 @@ LONG = {
 MANY_CHECKPOINTS = {"trainer.max_actor_ckpt_to_keep": "null", "trainer.save_freq": 1}
 # To be quick, faults that do not hide each other are planted together, in runs of the CPU recipe.
 ROUNDS = {
-    "unknown setting": [(r"trainer\.sav_freq.*did you mean trainer\.save_freq", {"trainer.sav_freq": 5})],
     "settings": [
         (r"settings +logger telegraph: unknown; expected", {"trainer.logger": "[console,telegraph]"}),
-        (r"trainer\.sav_freq: no such setting, .*; did you mean save_freq\?", {}, write_yaml_with_a_slip),
-        (r"data\.shufle: no such setting, .*; did you mean shuffle\?", {"+data.shufle": "true"}),
         (r"train_batch_size=400: no multiple of \S*ppo_mini_batch_size=3", {f"{ACTOR}.ppo_mini_batch_size": 3}),
         (r"data\.train_files: 300 rows, fewer than the data\.train_batch_size=400", {"data.train_batch_size": 400}),
         (r"temperature=0: all responses to a prompt would be the same", {f"{ROLLOUT}.temperature": 0}),
@@ -167,15 +164,28 @@ ROUNDS = {
         (r"1 of 300 prompts too long .* would stop", {"data.filter_overlong_prompts": "false"}, lengthen_prompt),
         (r"data\.train_files: 299 rows that fit, fewer than .*=300 of one", {"data.train_batch_size": 300}),
         (r"global_step_4: saved by 2 ranks, this run has 1", {}, save_with_two_gpus),
-    ],
-    "template and adapters": [
-        (r"the tokenizer has no chat template; take an instruction-tuned model", {}, remove_template),
         (r"target_modules=\['query'\]: no linear layer has such a name", LORA),
     ],
+    "template": [(r"the tokenizer has no chat template; take an instruction-tuned model", {}, remove_template)],
     "columns, positions, memory and disk": [
         (r"data\.val_files: .*: column prompt: missing; expected", {}, drop_prompt),
         (r"memory +\S+ GB available .*, \d+\.\d GB needed", {}, take_sizes_of_14b),
         (r"disk .* GB needed, for 64 checkpoints of 177\.2 GB", MANY_CHECKPOINTS),
         (r"max_position_embeddings is \d+, fewer than the 40096 tokens", LONG),
+    ],
+}
+# Found by checks that are slow, or import verl.
+SLOW_ROUNDS = {
+    "unknown setting": [(r"trainer\.sav_freq.*did you mean trainer\.save_freq", {"trainer.sav_freq": 5})],
+    "keys and reward": [
+        (r"trainer\.sav_freq: no such setting, .*; did you mean save_freq\?", {}, write_yaml_with_a_slip),
+        (r"data\.shufle: no such setting, .*; did you mean shuffle\?", {"+data.shufle": "true"}),
+        (r"reward\.py: row 0 of .*: raises KeyError: 'answer'; correct it", {}, raise_in_reward),
+    ],
+    "reward": [
+        (
+            r"path=pkg://\S+: cannot be loaded \(AttributeError: .*compute_scores",
+            {"reward.custom_reward_function.name": "compute_scores"},
+        )
     ],
 }

@@ -29,7 +29,8 @@ def doctor(settings: Settings, *, gpus: int | None = None, gpu_memory: float | N
     """
     planned = None
     if gpus is not None or gpu_memory is not None:
-        planned = planned_gpus(_DEFAULT_GPUS if gpus is None else gpus, gpu_memory or _DEFAULT_MEMORY)
+        count = _DEFAULT_GPUS if gpus is None else gpus
+        planned = planned_gpus(count, _DEFAULT_MEMORY if gpu_memory is None else gpu_memory)
     with _quiet():
         findings, run = examine(settings, planned)
     for finding in findings:

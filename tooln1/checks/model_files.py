@@ -1,6 +1,5 @@
 """The model of a run: does its folder have everything that verl and vLLM read?"""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,8 +90,7 @@ def _fetch_config(name: str) -> tuple[Path, bool]:
     except Exception as error:  # network, proxy, name, rights: the hub's client has a class for each
         raise UserError(
             f"{name}: no such folder, and the Hugging Face hub does not give it "
-            f"({type(error).__name__}: {one_line(str(error).strip().partition(chr(10))[0], 160)}); check the name and "
-            f"the network, or give a folder"
+            f"({type(error).__name__}: {one_line(error, 160)}); check the name and the network, or give a folder"
         ) from None
 
 
@@ -145,8 +143,8 @@ def _check_weights(folder: Path) -> None:
 
 def _check_parts(index: Path) -> None:
     try:
-        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        parts = set(read_json(index)["weight_map"].values())
+    except (KeyError, AttributeError, TypeError):
         raise UserError(f'{index}: expected JSON with a "weight_map"; {_SAVE_AGAIN}') from None
     missing = sorted(part for part in parts if not index.with_name(part).is_file())
     if missing:

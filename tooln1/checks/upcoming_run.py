@@ -168,9 +168,8 @@ class UpcomingRun:
         self.compute_bytes = self._bytes(f"{engine}.mixed_precision.param_dtype", "bf16")
         # Of the optimizer, for one parameter: AdamW's two moments have the parameter's type.
         self.moment_bytes = 2 if "8bit" in str(self.optim.get("optimizer")) else 2 * self.master_bytes
-        self.param_offload = bool(
-            self.engine.get("param_offload") or (self.fsdp2 and self.engine.get("offload_policy"))
-        )
+        offload_policy = self.fsdp2 and self.engine.get("offload_policy")
+        self.param_offload = bool(self.engine.get("param_offload") or offload_policy)
         self.optimizer_offload = bool(self.engine.get("optimizer_offload"))
         self.has_reference = bool(read(f"{_ACTOR}.use_kl_loss") or read("algorithm.use_kl_in_reward"))
         # Whether a forward pass with entropy precedes the update, and whether the loss has an entropy.

@@ -48,10 +48,8 @@ def _is_read(name: str) -> bool:
 def check_validation(run: UpcomingRun) -> Iterator[Finding]:
     """What verl's validation and its dataclasses refuse."""
     config = run.config.copy()
-    # For what is not set, verl gets a name, so that it checks the rest. It would read the files of a broken model.
-    model = "model.path" if run.is_sft else "actor_rollout_ref.model.path"
-    for key in {*run.missing, *([] if run.whole_model else [model])}:
-        OmegaConf.update(config, key, "not-set", force_add=True)
+    for key in run.missing:
+        OmegaConf.update(config, key, "not-set", force_add=True)  # verl checks the rest
     validate(config)
     yield ok("verl's own validation and dataclasses accept every part")
 
@@ -75,7 +73,7 @@ def check_reward(run: UpcomingRun) -> Iterator[Finding]:
     except Exception as error:  # any class: a user's file is imported
         yield fault(f"{where}: cannot be loaded ({type(error).__name__}: {error}); expected {_OUR_REWARD}")
         return
-    rows = _first_rows(run.train_files) if run.rows else []
+    rows = _first_rows(run.train_files[0]) if run.rows else []
     for number, row in enumerate(rows):
         problem = _reward_problem(reward, row)
         if problem:
@@ -103,9 +101,7 @@ def _reward_problem(reward: Any, row: dict[str, Any]) -> str | None:
     return None
 
 
-def _first_rows(files: list[str]) -> list[dict[str, Any]]:
-    for path in files:
-        with pq.ParquetFile(path) as file:
-            names = [name for name in file.schema_arrow.names if name != "prompt"]
-            return next(file.iter_batches(_REWARD_ROWS, columns=names)).to_pylist()
-    return []
+def _first_rows(path: str) -> list[dict[str, Any]]:
+    with pq.ParquetFile(path) as file:
+        names = [name for name in file.schema_arrow.names if name != "prompt"]
+        return next(file.iter_batches(_REWARD_ROWS, columns=names)).to_pylist()
