@@ -195,8 +195,7 @@ def _export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--push", metavar="NAME", help="upload the model to the Hugging Face hub as NAME, privately")
 
     def command(arguments: argparse.Namespace) -> None:
-        from tooln1.export.export import export
-        from tooln1.export.push import push
+        from tooln1.export.export import export, push
 
         print(export(arguments.run_dir, arguments.step, arguments.output, arguments.push))
         if arguments.push:

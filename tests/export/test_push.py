@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tooln1.errors import UserError
-from tooln1.export.push import push
+from tooln1.export.export import push
 
 
 class Refusal(BaseHTTPRequestHandler):
