@@ -150,17 +150,3 @@ def test_too_little_disk_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         INSTALLER["check_disk"]()
     assert re.search(r"not enough disk: .* about [\d.]+ GB at .*, 1\.5 GB are free", capsys.readouterr().err)
-
-
-@pytest.mark.parametrize(
-    "pin, version, met",
-    [
-        ("torch==2.13.0", "2.13.0+cpu", True),  # the pin leaves the build open
-        ("torch==2.13.0+cpu", "2.13.0", False),
-        ("torch==2.13.0", "2.13.1", False),
-        ("torch>=2.0", None, False),
-        ("Torch==0.1", "0.1", True),
-    ],
-)
-def test_pins_compare_versions_with_their_local_label(pin, version, met):
-    assert (INSTALLER["unmet"]([pin], {"torch": version} if version else {}) == []) is met
