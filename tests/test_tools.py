@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tooln1.tools import TOOL_REASONS, ToolListError, normalize_tools
@@ -49,7 +49,6 @@ tool_parts = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), tool_parts, max_size=6))
-@settings(max_examples=300)
 def test_any_tool_is_refused_or_normalised_once_and_for_all(tool):
     try:
         normal = normalize_tools([tool])
