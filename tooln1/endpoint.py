@@ -96,8 +96,7 @@ def open_client(endpoint: Endpoint) -> "openai.AsyncOpenAI":
 async def resolve(endpoint: Endpoint) -> Endpoint:
     """Fill in the model, by default the endpoint's first, and the interface "auto": completions where it works.
 
-    Raises:
-        UserError: the endpoint does not answer, or lists no model.
+    Raises UserError if the endpoint does not answer, or lists no model.
     """
     async with open_client(endpoint) as client:
         try:

@@ -15,14 +15,13 @@ class ResponseLog:
     """A file of responses to which one process at a time appends; use it in a with block.
 
     The first line holds the settings that the responses depend on. A last line that a kill cut short is removed on
-    opening. Iterating yields the lines that the file held when it was opened.
+    opening.
     """
 
     def __init__(self, path: str | Path, settings: Mapping[str, Any], keys: Collection[str]):
         """Open the file, or make it; `keys` are those that every line has.
 
-        Raises:
-            UserError: the file cannot be used, another process writes it, or it belongs to other settings.
+        Raises UserError if the file cannot be used, another process writes it, or it belongs to other settings.
         """
         self.path = Path(path)
         self._keys = frozenset(keys)
@@ -34,8 +33,7 @@ class ResponseLog:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"{self.path}: another process writes it; wait for it, or choose another folder") from None
-        self._size = self._remove_unfinished_line()
-        if self._size:
+        if self._remove_unfinished_line():
             self._check_settings(dict(settings))
         else:
             ResponseLog.add(self, {"settings": settings})  # a subclass counts what it adds
@@ -47,10 +45,8 @@ class ResponseLog:
         self._file.close()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines that earlier runs wrote. Raises UserError for a line that is no response."""
+        """Yield the responses. Raises UserError for a line that is none."""
         for line in read_jsonl(self.path):
-            if line.offset >= self._size:
-                return
             if line.number > 1:
                 if not self._keys <= line.value.keys():
                     raise UserError(f"{self.path}: line {line.number}: not a response; remove the line")

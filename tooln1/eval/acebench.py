@@ -61,11 +61,7 @@ class AceBench(Benchmark):
     name = "acebench"
 
     def __init__(self, folder: str | Path, template: str | None = None):
-        """Load the cases.
-
-        Raises:
-            UserError: no data_en or data_zh under the folder, a file is missing, or a row is not as it should be.
-        """
+        """Load the cases. Raises UserError if no data_en or data_zh is there, a file is missing, or a row is broken."""
         roots = _find(Path(folder))
         files = [root / f"data_normal_{kind}.json" for root in roots for kind in KINDS]
         self.cases = [case for path in files for case in _cases(path, template)]

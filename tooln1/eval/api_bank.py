@@ -40,11 +40,7 @@ class ApiBank(Benchmark):
     name = "api_bank"
 
     def __init__(self, folder: str | Path, template: str | None = None, form: str | None = None):
-        """Load the cases.
-
-        Raises:
-            UserError: no form is there, or a file or row is not as it should be.
-        """
+        """Load the cases. Raises UserError if the form is not there, or a file or row is broken."""
         root, self.version = _find(Path(folder), form)
         read = _function_calling if self.version == "function_calling" else _dialogues
         self.cases = [_case(*found, template) for found in read(root)]

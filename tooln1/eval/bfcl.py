@@ -60,14 +60,9 @@ class Bfcl(Benchmark):
     name = "bfcl"
 
     def __init__(self, python: Path, folder: Path, template: str | None = None):
-        """Load the cases from the package.
+        """Load the cases from the package, whose environment has this Python. Raises UserError if it does not work.
 
-        Args:
-            python: the Python of the package's environment; see `find_python`.
-            folder: where the result and score files in the package's layout go.
-
-        Raises:
-            UserError: the package's environment does not work.
+        The result and score files in the package's layout go to the folder.
         """
         self._python, self._folder = python, folder
         exported = self._run("export", CATEGORIES)
@@ -118,10 +113,9 @@ class Bfcl(Benchmark):
 
 
 def find_python(given: str | None = None) -> Path:
-    """Return the Python of BFCL's environment: the given one, or that of .venv-bfcl here or in the checkout.
+    """Return the Python of BFCL's environment: the given one, else .venv-bfcl's here or in the checkout.
 
-    Raises:
-        UserError: there is none.
+    Raises UserError if there is none.
     """
     candidates = [Path(given)] if given else [base / ENVIRONMENT / "bin" / "python" for base in (Path.cwd(), _CHECKOUT)]
     for path in candidates:

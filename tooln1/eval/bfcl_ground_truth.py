@@ -80,10 +80,7 @@ def _java_value(value: Any, kind: str | None, quoted: bool) -> str:
 
 
 def _javascript(value: Any, schema: Mapping[str, Any]) -> str:
-    kind = schema.get("type")
     if isinstance(value, str):
         return value
-    if kind == "Bigint":
-        return f"{json.dumps(value)}n"
     # No answer has an array of Bigint.
-    return json.dumps(value)
+    return json.dumps(value) + ("n" if schema.get("type") == "Bigint" else "")

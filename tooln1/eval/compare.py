@@ -15,15 +15,14 @@ Key = tuple[str, str]
 def compare(folders: Sequence[Path]) -> str:
     """Return the comparison as Markdown tables, one for each evaluation after the first.
 
-    Raises:
-        UserError: a folder holds no finished evaluation, or two evaluations share no case.
+    Raises UserError if a folder holds no finished evaluation, or two evaluations share no case.
     """
     first, *others = [_Evaluation(folder) for folder in folders]
     return "\n".join(["# Comparison", "", *(_compare(first, other) for other in others)])
 
 
 class _Evaluation:
-    """What a folder holds: `correct` and `categories` by case, the former None without a response."""
+    """What a folder holds: the verdict and the category by case; the verdict is None without a response."""
 
     def __init__(self, folder: Path):
         summary = read_json(folder / SUMMARY)

@@ -23,11 +23,7 @@ class Rows(Benchmark):
     name = "rows"
 
     def __init__(self, path: Path):
-        """Load the rows.
-
-        Raises:
-            UserError: no rows of the schema are there; the message names the first broken one.
-        """
+        """Load the rows. Raises UserError, which names the first broken one."""
         validate_parquet(path)
         self.cases = list(_cases(path))
         self.version = path.name

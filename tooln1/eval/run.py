@@ -33,35 +33,27 @@ def load_benchmarks(
     bfcl_python: str | None = None,
     bfcl_folder: Path = Path("bfcl"),
 ) -> list[Benchmark]:
-    """Load the cases of benchmarks.
+    """Load the cases of benchmarks. Raises UserError if one is unknown, or its data are missing or broken.
 
     Args:
         template: the text of the prompt template.
         data: the folder with the data of API-Bank and ACEBench, or the parquet file of `rows`.
         form: which form of API-Bank's data.
-        bfcl_python: the Python of BFCL's environment.
         bfcl_folder: for the files of BFCL's evaluator.
-
-    Raises:
-        UserError: a benchmark is unknown, or something is missing or broken in its data.
     """
-
-    def path() -> Path:
-        if data is None:
-            raise UserError(
-                "--data PATH is missing: the folder with the data of API-Bank and ACEBench, or the parquet file of "
-                "rows; docs/evaluation.md says where to get the data"
-            )
-        return data
-
     makers = {
         "bfcl": lambda: Bfcl(find_python(bfcl_python), bfcl_folder, template),
-        "api_bank": lambda: ApiBank(path(), template, form),
-        "acebench": lambda: AceBench(path(), template),
-        "rows": lambda: Rows(path()),
+        "api_bank": lambda: ApiBank(data, template, form),
+        "acebench": lambda: AceBench(data, template),
+        "rows": lambda: Rows(data),
     }
     if unknown := [name for name in names if name not in makers]:
         raise UserError(f"--bench {unknown[0]}: unknown; choose from {', '.join(makers)}")
+    if data is None and set(names) != {"bfcl"}:
+        raise UserError(
+            "--data PATH is missing: the folder with the data of API-Bank and ACEBench, or the parquet file of rows; "
+            "docs/evaluation.md says where to get the data"
+        )
     return [makers[name]() for name in dict.fromkeys(names)]
 
 
@@ -90,11 +82,8 @@ def evaluate(
         limit: ask only this many cases of each category.
         serve: for a checkpoint, options of `tooln1 serve`.
 
-    Returns:
-        The tables of summary.md, and the number of cases without a response.
-
-    Raises:
-        UserError: the endpoint does not answer, or the output folder belongs to other settings.
+    Return the tables of summary.md, and the number of cases without a response. Raises UserError if the endpoint does
+    not answer, or the output folder belongs to other settings.
     """
     chosen = {one.name: _limited(one.cases, limit) for one in benchmarks}
     prompts = {(name, case.id): case.messages for name, cases in chosen.items() for case in cases}
@@ -148,11 +137,8 @@ def collect(
 ) -> tuple[dict[Key, dict[str, Any]], dict[Key, str]]:
     """Ask for the response to every prompt that has none in the log at ``path`` yet.
 
-    Returns:
-        {case: line of the log} and, for cases without a response, {case: reason}.
-
-    Raises:
-        UserError: no request at all can succeed, or the log belongs to other settings.
+    Return {case: line of the log} and, for cases without a response, {case: reason}. Raises UserError if no request at
+    all can succeed, or the log belongs to other settings.
     """
     lines: dict[Key, dict[str, Any]] = {}
     with ResponseLog(path, settings, ("benchmark", "id", "response")) as log:
