@@ -1,5 +1,8 @@
 """BFCL's official evaluator, in its own environment, on responses of our format."""
 
+import re
+from pathlib import Path
+
 import pytest
 from oracle import judge_all, say, say_damaged, say_prose
 
@@ -7,25 +10,16 @@ from tooln1.errors import UserError
 from tooln1.eval.benchmark import MISTAKES, WRONG_TOOL, Reading
 from tooln1.eval.bfcl import CATEGORIES, Bfcl, find_python
 
-# The cases whose data are broken in the package of 2026.3.23; the reasons are the evaluator's.
-BROKEN = {
-    "simple_java_36",
-    "simple_java_64",
-    "simple_java_65",
-    "live_simple_106-63-0",
-    "live_simple_112-68-0",
-    "live_multiple_862-181-3",
-    "live_multiple_964-207-0",
-}
-# Pairs with the same prompt, one of which expects a call and the other none.
-CONTRADICTORY = {
-    "live_simple_29-7-2",
-    "live_irrelevance_118-7-8",
-    "live_simple_176-102-0",
-    "live_irrelevance_567-175-0",
-    "live_multiple_262-125-1",
-    "live_irrelevance_565-173-0",
-}
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
+
+
+def cases_named(lines):
+    return set(re.findall(r"`((?:simple|live)_\w*\d[\d-]*)`", "\n".join(lines)))
+
+
+# The page lists the cases that no model can have right; those in a table have broken data, by the evaluator's reasons.
+IMPOSSIBLE = cases_named(PAGE.read_text(encoding="utf-8").splitlines())
+BROKEN = cases_named(line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|"))
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +48,9 @@ def test_calls_of_any_size_get_a_verdict(benchmark):
     assert benchmark.judge(case, Reading("", calls)).kind == WRONG_TOOL
 
 
-def test_only_known_cases_are_impossible(benchmark):
+def test_only_the_documented_cases_are_impossible(benchmark):
     impossible = benchmark.impossible()
-    assert impossible.keys() == BROKEN | CONTRADICTORY
+    assert impossible.keys() == IMPOSSIBLE
     assert all(impossible.values())
 
 

@@ -11,6 +11,7 @@ There are two forms of the same calls in the folder that the user names:
 import ast
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def _function_calling(root: Path) -> Iterator[tuple]:
     for number, row in enumerate(_read_list(path)):
         where = f"{path}: row {number}"
         try:
-            [call] = row["answers"]
+            [answer] = row["answers"]
+            call = {"name": answer["name"], "arguments": dict(answer["arguments"])}
             turns: Turns = []
             for turn in row["query"]:
                 if turn["role"] == "assistant":
@@ -89,7 +91,7 @@ def _function_calling(root: Path) -> Iterator[tuple]:
                 else:
                     content = turn["content"].removesuffix(_MARK).strip()
                     turns.append({"role": roles[turn["role"]], "content": content})
-            yield where, f"{path.stem}/{number}", row["tools"], turns, _plain_call(call)
+            yield where, f"{path.stem}/{number}", row["tools"], turns, call
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{where}: not a case of the function-calling form ({error!r})") from None
 
@@ -132,11 +134,7 @@ def _add_calls(turns: Turns, calls: Calls) -> None:
     """Add calls to the turn in which the assistant announces them, or as a turn."""
     announced = bool(turns) and turns[-1]["role"] == "assistant" and "calls" not in turns[-1]
     content = turns.pop()["content"] if announced else ""
-    turns.append({"role": "assistant", "content": content, "calls": [_plain_call(call) for call in calls]})
-
-
-def _plain_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": call["name"], "arguments": dict(call["arguments"])}
+    turns.append({"role": "assistant", "content": content, "calls": calls})
 
 
 def _descriptions(root: Path) -> dict[str, Tool]:
@@ -158,18 +156,11 @@ def _described_in(path: Path) -> Iterator[Tool]:
     except SyntaxError as error:
         raise UserError(f"{path}: not Python ({error.msg})") from None
     for one in classes:
-        constants = _constants(one.body)
+        constants = {}
+        for node in one.body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                with suppress(ValueError):  # not a constant, such as a call in a class's body
+                    constants[node.targets[0].id] = ast.literal_eval(node.value)
         if "input_parameters" in constants:
             parameters, description = constants["input_parameters"], constants.get("description", "")
             yield {"name": one.name, "description": description, "parameters": parameters}
-
-
-def _constants(body: list[ast.stmt]) -> dict[str, Any]:
-    found = {}
-    for node in body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
-            except ValueError:
-                continue  # not a constant, such as a call in a class's body
-    return found

@@ -75,15 +75,15 @@ def evaluate(
 ) -> tuple[str, int]:
     """Evaluate a checkpoint or a running endpoint, and write the files that `tooln1.eval` describes.
 
+    Return the tables of summary.md, and the number of cases without a response. Raises UserError if the endpoint does
+    not answer, or the output folder belongs to other settings.
+
     Args:
         target: a folder with a model, or an address such as http://localhost:8000/v1.
         endpoint: how to ask; its address, and its model if that is empty, come from the target.
         template: the name of the prompt template, for the summary.
         limit: ask only this many cases of each category.
         serve: for a checkpoint, options of `tooln1 serve`.
-
-    Return the tables of summary.md, and the number of cases without a response. Raises UserError if the endpoint does
-    not answer, or the output folder belongs to other settings.
     """
     chosen = {one.name: _limited(one.cases, limit) for one in benchmarks}
     prompts = {(name, case.id): case.messages for name, cases in chosen.items() for case in cases}
