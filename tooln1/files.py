@@ -15,7 +15,7 @@ import orjson
 from tooln1.errors import UserError
 
 _BARS = "▁▂▃▄▅▆▇█"
-_BARS_WIDE = 60
+_BARS_WIDE = 64
 
 # Kinds of damage that read_jsonl counts.
 CUT = "unfinished at its end"
@@ -183,7 +183,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Draw values from 0 to 1 as a line of at most sixty bars; each bar is the mean of its values."""
+    """Draw values from 0 to 1 as a line of at most 64 bars; each bar is the mean of its values."""
     size = -(-len(values) // _BARS_WIDE)
     means = [sum(part) / len(part) for part in (values[at : at + size] for at in range(0, len(values), size or 1))]
     return "".join(_BARS[max(0, min(len(_BARS) - 1, int(mean * len(_BARS))))] for mean in means)
