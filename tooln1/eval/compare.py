@@ -8,8 +8,8 @@ from tooln1.errors import UserError
 from tooln1.eval.summary import RESULTS, SUMMARY, Z, markdown, percent
 from tooln1.files import read_json, read_jsonl
 
-# A case: its benchmark's name and its id.
-Key = tuple[str, str]
+# Of each case, whether the first and the other evaluation have it right.
+Pairs = list[tuple[bool, bool]]
 
 
 def compare(folders: Sequence[Path]) -> str:
@@ -37,7 +37,8 @@ class _Evaluation:
 
 
 def _compare(first: _Evaluation, other: _Evaluation) -> str:
-    shared = [key for key in first.correct if None not in (first.correct[key], other.correct.get(key))]
+    verdicts = {case: (correct, other.correct.get(case)) for case, correct in first.correct.items()}
+    shared = {case: pair for case, pair in verdicts.items() if None not in pair}
     if not shared:
         raise UserError(f"{first.title} and {other.title} have no answered case in common; nothing to compare")
     lines = [f"## {other.title} against {first.title}", ""]
@@ -47,23 +48,22 @@ def _compare(first: _Evaluation, other: _Evaluation) -> str:
     if left_out := len(first.correct.keys() | other.correct.keys()) - len(shared):
         lines.append(f"Cases left out, because only one of the two has a response: {left_out:,}\n")
     head = ("category", "cases", "first %", "this %", "difference", "95 % interval", "gained", "lost", "p")
-    groups: dict[str, list[Key]] = {}
-    for key in shared:
-        groups.setdefault(f"{key[0]}: {first.categories[key]}", []).append(key)
-    for key in shared:
-        groups.setdefault(f"{key[0]}: all cases", []).append(key)
-    return "\n".join([*lines, *markdown(head, [_line(name, keys, first, other) for name, keys in groups.items()])])
+    groups: dict[str, Pairs] = {}
+    for case, pair in shared.items():
+        groups.setdefault(f"{case[0]}: {first.categories[case]}", []).append(pair)
+    for case, pair in shared.items():
+        groups.setdefault(f"{case[0]}: all cases", []).append(pair)
+    return "\n".join([*lines, *markdown(head, [_line(name, pairs) for name, pairs in groups.items()])])
 
 
-def _line(name: str, cases: Sequence[Key], first: _Evaluation, other: _Evaluation) -> list[str]:
-    gained = sum(other.correct[case] and not first.correct[case] for case in cases)
-    lost = sum(first.correct[case] and not other.correct[case] for case in cases)
-    low, high = paired_interval(gained, lost, len(cases))
-    before, after = (sum(one.correct[case] for case in cases) / len(cases) for one in (first, other))
+def _line(name: str, pairs: Pairs) -> list[str]:
+    gained, lost = pairs.count((False, True)), pairs.count((True, False))
+    low, high = paired_interval(gained, lost, len(pairs))
+    before, after = (sum(verdicts) / len(pairs) for verdicts in zip(*pairs, strict=True))
     p = mcnemar(gained, lost)
     return [
         name,
-        f"{len(cases):,}",
+        f"{len(pairs):,}",
         percent(before),
         percent(after),
         f"{100 * (after - before):+.2f}",

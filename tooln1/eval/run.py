@@ -167,10 +167,9 @@ def collect(
 def _judge(benchmark: Benchmark, cases: Sequence[Case], lines: Mapping[Key, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the benchmark's lines of results.jsonl; verdict and response are None if a case has no response."""
     own = {case.id: lines.get((benchmark.name, case.id)) for case in cases}
-    readings = {}
-    for case in cases:
-        if line := own[case.id]:
-            readings[case.id] = read_response(line["response"], case.wants_reasoning)
+    readings = {
+        case.id: read_response(line["response"], case.wants_reasoning) for case in cases if (line := own[case.id])
+    }
     mistakes = benchmark.judge_all(readings)
     results = []
     for case in cases:
