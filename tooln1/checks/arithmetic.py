@@ -128,15 +128,6 @@ def _micro_batches(run: UpcomingRun) -> Iterator[Finding]:
             yield fault(f"{key}={size}: does not divide the {count} sequences of a rank; {_divisors(count)}")
 
 
-def _lengths(run: UpcomingRun) -> Iterator[Finding]:
-    if run.max_model_len is not None and run.max_model_len < run.length:
-        yield fault(
-            f"{ROLLOUT}.max_model_len={run.max_model_len}: responses would end early: "
-            f"data.max_prompt_length={run.prompt_length} and data.max_response_length={run.response_length} make "
-            f"{run.length}; raise it or lower them"
-        )
-
-
 def _learning(run: UpcomingRun) -> Iterator[Finding]:
     if run.temperature <= 0:
         yield fault(
@@ -152,6 +143,12 @@ def _learning(run: UpcomingRun) -> Iterator[Finding]:
 
 
 def _engine(run: UpcomingRun) -> Iterator[Finding]:
+    if run.max_model_len is not None and run.max_model_len < run.length:
+        yield fault(
+            f"{ROLLOUT}.max_model_len={run.max_model_len}: responses would end early: "
+            f"data.max_prompt_length={run.prompt_length} and data.max_response_length={run.response_length} make "
+            f"{run.length}; raise it or lower them"
+        )
     # verl/trainer/ppo/v1/trainer_base.py, _compute_old_log_prob.
     if not run.old_log_probs and not run.rollout.calculate_log_probs:
         yield fault(
@@ -178,4 +175,4 @@ def _schedule(run: UpcomingRun) -> Iterator[Finding]:
         )
 
 
-_GRPO_RULES = (_shards, _replicas, _batches, _micro_batches, _lengths, _learning, _engine, _schedule)
+_GRPO_RULES = (_shards, _replicas, _batches, _micro_batches, _learning, _engine, _schedule)
