@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from tooln1.report import charts, make_report
-from tooln1.report.page import last_request, pack, render, sampling_rule
+from tooln1.report.page import last_request, pack, render
 from tooln1.report.run_data import load_runs
 
 
@@ -54,7 +54,6 @@ def test_a_page_over_its_budget_gives_up_groups(run_folder, load):
     part = pack([run], budget=size // 2)
     assert sum(map(len, part.pieces.values())) <= size // 2
     assert 0 < part.shown < whole.shown == whole.read == part.read
-    assert f"{part.shown:,} of {whole.shown:,} rollouts" in sampling_rule(part, 0)
 
 
 def test_the_limit_of_rollouts_is_kept_over_all_runs(run_folder, tmp_path):
@@ -63,9 +62,12 @@ def test_the_limit_of_rollouts_is_kept_over_all_runs(run_folder, tmp_path):
     assert 50 <= pack(runs).shown <= 100
 
 
-def test_with_fewer_rollouts_than_steps_some_steps_show_none(run_folder, load):
-    shown = [step for step, dump in load(run_folder, rollouts=20).rollouts.items() if dump.shown]
+def test_with_fewer_rollouts_than_steps_some_steps_show_none(run_folder, load, page):
+    run = load(run_folder, rollouts=20)
+    shown = [step for step, dump in run.rollouts.items() if dump.shown]
     assert 0 < len(shown) < 12
+    assert f"{pack([run]).shown} of 328 rollouts are shown" in render([run])
+    assert "All 328 rollouts are shown" in page
 
 
 def test_names_that_are_markup_stay_text(run_folder, tmp_path):

@@ -79,7 +79,6 @@ def render(runs: list[RunData], seed: int = 0, refresh: int | None = None) -> st
         lstrip_blocks=True,
     )
     environment.filters |= {"shown": shown, "percent": percent}
-    payload = pack(runs)
     return environment.get_template("report.html.j2").render(
         runs=runs,
         facts=facts,
@@ -88,8 +87,10 @@ def render(runs: list[RunData], seed: int = 0, refresh: int | None = None) -> st
         charts=charts,
         run_charts=run_charts,
         chart_data={chart.key: _chart_data(chart) for chart in [*charts, *run_charts]},
-        payload=payload,
-        rule=sampling_rule(payload, seed),
+        payload=pack(runs),
+        seed=seed,
+        most_of_a_group=MOST_OF_A_GROUP,
+        explained=EXPLAINED,
         policy=_policy([plotly, script]),
         plotly=compress(plotly),
         script=script,
@@ -127,21 +128,6 @@ def tiles(run: RunData, facts: Facts) -> list[tuple[str, str, str]]:
     if (time := facts.values["Time"]) != "–":
         found.append(("Time", time, f"{facts.values['Seconds a step'].partition(' (')[0]} s a step"))
     return found
-
-
-def sampling_rule(payload: Payload, seed: int) -> str:
-    """Say which rollouts the page shows."""
-    if not payload.read:
-        return "There are no rollouts to show."
-    if payload.shown == payload.read:
-        return f"All {payload.read:,} rollouts are shown. Long texts are cut in their middle."
-    return (
-        f"{payload.shown:,} of {payload.read:,} rollouts are shown. Every dump gives the same number of whole groups: "
-        "first groups whose rollouts disagree in score, then groups in which all fail, then groups in which all are "
-        f"right, drawn at random with seed {seed} within each of the three. Of a group, at most "
-        f"{MOST_OF_A_GROUP} rollouts are shown, failures first. Counts and curves are over all rollouts; reasons are "
-        f"those of up to {EXPLAINED} failures a step, drawn at random."
-    )
 
 
 def pack(runs: list[RunData], budget: int = BUDGET) -> Payload:
