@@ -10,7 +10,7 @@ from toolcall_cases import KEYS, REWARDS, called, judge, paid
 from toolcall_fuzz import ANY_TEXT, EXAMPLES, examine
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(EXAMPLES)
 def test_any_text_gets_five_floats(example):
     examine(*example)
