@@ -21,10 +21,11 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from tooln1.prompt import TOOLS_MARK
+from tooln1.reward_score.toolcall import CALL, END_CALL, END_THINK, THINK
 from tooln1.tiny.rows import load_compact_template, sample_texts
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-TAGS = ("<tool_call>", "</tool_call>", "<think>", "</think>")
+TAGS = (CALL, END_CALL, THINK, END_THINK)
 
 # Punctuation of prompts and calls as single tokens: a quarter of the length, and of the time of a step.
 PIECES = (
