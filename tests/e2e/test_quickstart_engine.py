@@ -166,7 +166,7 @@ def test_a_run_with_another_seed_in_the_same_folder_is_refused(runs):
     "variables, overrides, expected",
     [
         ({"TRAIN_FILE": "none.parquet", "MODEL_PATH": "{model}"}, [], "none.parquet: no such file"),
-        ({}, ["trainer.save_freq=-1"], "trainer.save_freq=-1: expected a whole number"),
+        ({}, ["trainer.save_freq=-1"], "trainer.save_freq=-1: no checkpoint would be written"),
         ({"SEED": "x"}, [], "SEED=x: expected a whole number"),
         ({"WARM_START_ROWS": "0"}, [], "WARM_START_ROWS=0: expected a number"),
     ],

@@ -1,6 +1,4 @@
-"""Responses of models that collapsed: they earn nothing, in silence, and in time that does not explode."""
-
-import time
+"""Responses of models that collapsed: they earn nothing, in silence. benchmarks/reward.py measures the time."""
 
 import pytest
 from toolcall_cases import REWARDS, called, f, judge, paid, table
@@ -13,10 +11,7 @@ from benchmarks.reward import DEEP_UNIT, FRAMES, GROUND_TRUTH, UNITS
 def test_degenerate_responses_score_zero_in_silence(unit, reward, capfd, caplog):
     for frame in FRAMES:
         response = frame % (unit * (90_000 // len(unit)))
-        start = time.process_time()
         assert judge(response, GROUND_TRUTH, reward)["score"] == 0.0
-        # Some milliseconds; seconds if the work were quadratic.
-        assert time.process_time() - start < 0.25
     assert not caplog.records and capfd.readouterr() == ("", "")
 
 
