@@ -1,4 +1,4 @@
-"""One update of a small model on the CPU, in a process of its own: prints the bytes that its memory grew by.
+"""One update of a small model on the CPU, as a separate process: prints the growth of its memory in bytes.
 
 python step_on_cpu.py CONFIG_JSON SEQUENCES LENGTH
 """

@@ -12,7 +12,7 @@ from tooln1.config import compose
 from tooln1.errors import UserError
 from tooln1.prompt import build_system, format_call_turn
 
-# As in Qwen2.5: a tool's result stands in a user turn.
+# As in Qwen2.5, a tool's result is a user turn.
 CHAT_TEMPLATE = """{%- for message in messages %}
 {%- if message.role == 'tool' %}
 {{- '<|im_start|>user\n<tool_response>\n' + message.content + '\n</tool_response><|im_end|>\n' }}

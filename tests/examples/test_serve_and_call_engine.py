@@ -34,7 +34,7 @@ def test_the_trained_model_calls_tools_and_uses_what_it_was_told():
     first, streamed, unfit = done.stdout.split("\n\n")
     lines = [line.strip() for line in first.splitlines()]
     assert 'calls   find_hotel {"city": "Oslo"}' in lines
-    # The city stands in the first question and its call alone.
+    # Only the first question and its call name the city.
     assert 'calls   book_hotel {"city": "Oslo", "days": 3}' in lines
     assert lines.count("tool      done") == lines.count("ends    tool_calls") == 2
     assert "'tool_calls'" in streamed and streamed.endswith("tool_calls")

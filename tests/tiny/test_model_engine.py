@@ -51,7 +51,7 @@ def test_the_model_is_a_qwen2_of_one_to_four_million_parameters(tiny_model, toke
 def test_a_tag_is_one_token_that_decoding_keeps(tag, tokenizer):
     ids = tokenizer(f"a{tag}b", add_special_tokens=False)["input_ids"]
     assert ids.count(tokenizer.convert_tokens_to_ids(tag)) == 1
-    # vLLM and verl both decode replies this way before the reward sees them.
+    # vLLM and verl both decode responses this way before the reward sees them.
     assert tokenizer.decode(ids, skip_special_tokens=True) == f"a{tag}b"
 
 
@@ -85,7 +85,7 @@ def test_the_chat_template_renders_like_qwen2s(tokenizer):
     assert prompt == turns + "<|im_start|>assistant\n"
 
 
-def test_prompts_and_replies_fit_the_limits_of_the_recipe(tokenizer, tiny_data):
+def test_prompts_and_responses_fit_the_limits_of_the_recipe(tokenizer, tiny_data):
     import pyarrow.parquet as pq
 
     from tooln1.config import compose
@@ -95,5 +95,5 @@ def test_prompts_and_replies_fit_the_limits_of_the_recipe(tokenizer, tiny_data):
     for row in pq.read_table(tiny_data / "test.parquet").to_pylist():
         prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
         assert len(tokenizer(prompt)["input_ids"]) <= limits.max_prompt_length
-        reply = format_response(json.loads(row["reward_model"]["ground_truth"]), "no tool fits, so there is no call")
-        assert len(tokenizer(reply)["input_ids"]) < limits.max_response_length
+        response = format_response(json.loads(row["reward_model"]["ground_truth"]), "no tool fits, so there is no call")
+        assert len(tokenizer(response)["input_ids"]) < limits.max_response_length

@@ -1,4 +1,4 @@
-"""Checkpoints: what is found broken, which one a run goes on from, which ones stay."""
+"""Checkpoints: which are broken, which one a run resumes from, which ones stay."""
 
 import json
 import os

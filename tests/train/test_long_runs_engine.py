@@ -37,7 +37,7 @@ def steps_with(key, folder):
 
 
 class Run:
-    """`tooln1 train` as a process in a group of its own, as a batch system starts it."""
+    """`tooln1 train` as the leader of a process group, as a batch system starts it."""
 
     def __init__(self, folder, config, *overrides, model, train_file):
         self.folder, self.checkpoints = folder, folder / "checkpoints"

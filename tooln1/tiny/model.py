@@ -56,7 +56,7 @@ PIECES = (
 )
 
 # Qwen2's own rule (tokenizer.json of Qwen/Qwen2.5-7B-Instruct): letters with one leading sign, single digits, signs.
-# transformers sets it for every model of type qwen2, whatever the file says.
+# transformers sets it for every model of type qwen2, regardless of the file.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )

@@ -28,7 +28,7 @@ class ForkServer(Callback):
 
     def on_job_start(self, config: Any, **kwargs: Any) -> None:
         """Start the server. Hydra calls this in the driver, before verl's main function."""
-        # A folder that only this user can enter: the server runs whatever its clients send.
+        # Only this user can enter the folder: the server runs what its clients send.
         folder = tempfile.TemporaryDirectory(prefix="tooln1-fork-")
         path = str(Path(folder.name) / "socket")
         os.environ[SOCKET_VARIABLE] = path
