@@ -18,6 +18,7 @@ from tooln1.errors import UserError
     [
         ("tool_n1_grop", (), "no such configuration; did you mean tool_n1_grpo?"),
         ("mine.yaml", (), "mine.yaml: no such file"),
+        ("mine.yml", (), "mine.yml: no such configuration; expected a YAML file"),
         ("tool_n1_sft", ("trainer.save_frq=1",), "did you mean trainer.save_freq?"),
         ("tool_n1_sft", ("trainer.save_freq",), "trainer.save_freq: "),
         ("tool_n1_grpo", ("rollout_engine=tgi",), "rollout_engine/tgi"),

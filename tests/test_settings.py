@@ -78,19 +78,19 @@ def test_verl_composes_the_same_configuration():
 )
 def test_a_mistake_is_one_line(overrides, named):
     with pytest.raises(UserError) as error:
-        settings("tool_n1_grpo", *overrides).composed  # noqa: B018
+        settings("tool_n1_sft", *overrides).composed  # noqa: B018
     assert named in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_relative_folder_is_valid_from_verls_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
-    assert settings(model="model").composed.actor_rollout_ref.model.path == str(tmp_path / "model")
+    assert settings("tool_n1_sft", model="model").composed.model.path == str(tmp_path / "model")
 
 
 def test_the_validation_file_lies_beside_the_training_file(tmp_path):
     (tmp_path / "test.parquet").touch()
-    ours = settings(train_file=str(tmp_path / "train.parquet"), val_file=None)
+    ours = settings("tool_n1_sft", train_file=str(tmp_path / "train.parquet"), val_file=None)
     assert ours.composed.data.val_files == str(tmp_path / "test.parquet")
 
 

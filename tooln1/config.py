@@ -18,6 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from tooln1.errors import UserError
 
@@ -39,14 +40,14 @@ def compose(config: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose a configuration of the recipe, or a YAML file given by its path, with overrides in Hydra's grammar.
 
     Raises:
-        UserError: an unknown configuration or key, or an override that Hydra or OmegaConf refuses, on one line.
+        UserError: an unknown configuration or key, or what Hydra or OmegaConf refuses, on one line.
     """
     from hydra.errors import HydraException, OverrideParseException
 
     folder, name = locate(config)
     try:
         return _compose(folder, name, overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         # Hydra's message on a text that is no override shows only the character where parsing ended.
         override = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
         raise UserError(f"settings: {override}{error}{_similar_key(str(error), folder, name)}") from None
@@ -63,7 +64,7 @@ def _compose(folder: Path, name: str, overrides: Sequence[str]) -> DictConfig:
 def locate(config: str) -> tuple[Path, str]:
     """Return the folder and the name, as verl's --config-path and --config-name take them. Raises UserError."""
     path = Path(config)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix == ".yaml":
         if not path.is_file():
             raise UserError(f"{config}: no such file; expected a YAML file or one of: {', '.join(recipes())}")
         return path.resolve().parent, path.stem

@@ -103,11 +103,13 @@ class Settings:
         values = self._places | self._inputs
         before = [f"{key}={quote(value)}" for key, value in values.items() if value]
         config = compose(self.config, [*before, *self.overrides])
-        if config.trainer.device == "cpu" and not self.is_sft:
-            # vLLM reserves memory for the longest sequence, and YAML cannot add the two lengths.
-            length = sum(whole_number(config, f"data.max_{part}_length") for part in ("prompt", "response"))
-            before.append(f"actor_rollout_ref.rollout.max_model_len={length}")
-            config = compose(self.config, [*before, *self.overrides])
+        rollout = None if self.is_sft else config.actor_rollout_ref.rollout
+        if rollout and rollout.max_model_len is None and config.trainer.device == "cpu":
+            # vLLM needs memory for a sequence of the model's own limit otherwise, and YAML cannot add the two lengths.
+            rollout.max_model_len = sum(
+                whole_number(config, f"data.max_{part}_length") for part in ("prompt", "response")
+            )
+            before.append(f"actor_rollout_ref.rollout.max_model_len={rollout.max_model_len}")
         config.trainer.logger = _loggers(config.trainer.logger)
         return [*before, *self.overrides], config
 
