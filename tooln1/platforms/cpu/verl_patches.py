@@ -1,7 +1,7 @@
 """Every change that the CPU platform makes to code outside tooln1, each with its reason.
 
-Most patches wait until verl imports the module that they change, so that importing verl stays cheap. Whatever verl's
-configuration can change is changed there instead: recipe/tool_n1/config/platform/cpu.yaml.
+Most patches wait until verl imports the module that they change, so that importing verl stays cheap. What verl's
+configuration can change is in recipe/tool_n1/config/platform/cpu.yaml instead.
 """
 
 import copy
