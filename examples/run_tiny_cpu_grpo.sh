@@ -76,6 +76,7 @@ fi
 if switch CHECK; then
   grpo "$MODEL_PATH" "$@"
 fi
+tick
 grpo "$MODEL_PATH" "$@" &
 finish $!
 
@@ -83,7 +84,9 @@ if [[ ! "$merged" -nt "$RUN_DIR/checkpoints/latest_checkpointed_iteration.txt" ]
   rm -rf "$merged" "$RUN_DIR/eval"
   stage tooln1 export "$RUN_DIR" --step last --output "$merged" >>"$logs/export.log"
 fi
-stage tooln1 eval "$merged" --bench rows --data "$val" --limit 1 --output "$RUN_DIR/eval/held_out" >"$logs/eval.log" ||
+longest="$(sed -n 's/^ *max_response_length: //p' "$RUN_DIR/config.yaml")"
+stage tooln1 eval "$merged" --bench rows --data "$val" --limit 1 --max-tokens "$longest" \
+  --output "$RUN_DIR/eval/held_out" >"$logs/eval.log" ||
   echo "no responses by the exported model; see $logs/eval.log"
 tick
 tooln1 report "$RUN_DIR" --summary --wall-seconds "$(<"$RUN_DIR/seconds")"

@@ -1,8 +1,8 @@
-"""The quickstart, end to end: one short real run, the same run made longer, and what bad input gets.
+"""The quickstart, end to end: one short real run that is killed and resumed, and what bad input gets.
 
-The long run happens once: a warm start on 40 conversations, two GRPO steps of four prompts with a checkpoint each,
-export, and responses by vLLM; then the same folder is resumed for a third step. Nothing here says that two steps teach
-anything: the accuracies of a whole run are measured, not tested.
+The run happens once: a warm start on 40 conversations, GRPO steps of four prompts with a checkpoint each, a kill -9
+after the first of them, then the same command to the end with export and responses by vLLM. Nothing here says that
+three steps teach anything: the accuracies of a whole run are measured, not tested.
 """
 
 import json
@@ -37,44 +37,64 @@ KEYS = {
 }
 
 
-def quickstart(folder, *overrides, **variables):
-    """Run the script as a user does, in the environment of the tests."""
+def command(folder, *overrides, **variables):
+    """The arguments of subprocess for the script as a user calls it, in the environment of the tests."""
     known = ("SEED", "MODEL_PATH", "TRAIN_FILE", "VAL_FILE", "WARM_START_ROWS", "VERL_PLATFORM", "DRY_RUN", "CHECK")
     clean = {key: value for key, value in os.environ.items() if key not in known}
-    return subprocess.run(
-        ["bash", ROOT / "examples" / "run_tiny_cpu_grpo.sh", *overrides],
-        env=clean | {"RUN_DIR": str(folder)} | variables,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        cwd=folder.parent,
-    )
+    return {
+        "args": ["bash", ROOT / "examples" / "run_tiny_cpu_grpo.sh", *overrides],
+        "env": clean | {"RUN_DIR": str(folder)} | variables,
+        "text": True,
+        "cwd": folder.parent,
+    }
+
+
+def quickstart(folder, *overrides, **variables):
+    return subprocess.run(**command(folder, *overrides, **variables), capture_output=True, timeout=900)
+
+
+def kill_after_the_first_checkpoint(script, folder, patience=600):
+    """Send SIGKILL to the script and nothing else; return the last step that was saved."""
+    saved = folder / "checkpoints" / "latest_checkpointed_iteration.txt"
+    # The driver notes the time of the first step when it sees that step's metrics, after checkpoint and rollouts.
+    record = folder / "run.json"
+    process = subprocess.Popen(**script, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + patience
+    while process.poll() is None and time.monotonic() < deadline:
+        if record.exists() and "seconds_to_first_step" in record.read_text():
+            break
+        time.sleep(0.05)
+    process.kill()
+    assert saved.exists(), process.communicate()[1][-6000:]
+    process.wait()
+    return int(saved.read_text())
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, left_over):
-    """The folder after two steps and after a third, with what was there in between."""
+def run(tmp_path_factory, left_over):
+    """The folder after a killed attempt and a complete one, with what was there in between."""
     # A space and an apostrophe, as a user's folder may have them: they pass bash, Hydra, Ray, vLLM and the merger.
     folder = tmp_path_factory.mktemp("quick start") / "it's a run"
-    seen = {}
-    for steps in (2, 3):
-        started = time.time()
-        done = quickstart(folder, *SMALL, f"trainer.total_training_steps={steps}", WARM_START_ROWS="40")
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
-        seen[steps] = {
-            "started": started,
-            "stdout": done.stdout,
-            "stderr": done.stderr,
-            "summary": json.loads((folder / "summary.json").read_text()),
-            "merged": (folder / "merged" / "model.safetensors").read_bytes(),
-            "left_over": left_over(folder) + left_over(folder / "sft"),
-            "warm_start": (folder / "sft" / "run.json").stat().st_mtime,
-        }
-    return folder, seen
+    script = command(folder, *SMALL, "trainer.total_training_steps=3", WARM_START_ROWS="40")
+    killed_at = kill_after_the_first_checkpoint(script, folder)
+    resumed = time.time()
+    done = subprocess.run(**script, capture_output=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+    last_seconds = time.time() - resumed
+    return {
+        "folder": folder,
+        "killed_at": killed_at,
+        "last_seconds": last_seconds,
+        "resumed": resumed,
+        "stdout": done.stdout,
+        "stderr": done.stderr,
+        "summary": json.loads((folder / "summary.json").read_text()),
+        "left_over": left_over(folder) + left_over(folder / "sft"),
+    }
 
 
-def test_every_stage_leaves_what_the_next_one_needs(runs):
-    folder, _ = runs
+def test_every_stage_leaves_what_the_next_one_needs(run):
+    folder = run["folder"]
     for name in (
         "model/config.json",
         "world/train.parquet",
@@ -99,64 +119,56 @@ def test_every_stage_leaves_what_the_next_one_needs(runs):
     assert not list(folder.glob(".*.partial")) and not list(folder.glob(".*.tmp"))
 
 
-def test_the_summary_has_its_figures(runs):
-    folder, seen = runs
-    for steps, run in seen.items():
-        summary = run["summary"]
-        assert set(summary) >= KEYS
-        assert summary["steps"] == steps
-        assert list(summary["reward_by_step"]) == [str(step + 1) for step in range(steps)]
-        assert all(0.0 <= reward <= 1.0 for reward in summary["reward_by_step"].values())
-        assert 0.0 <= summary["val_acc_before"] <= 1.0
-        assert summary["val_acc_after"] is None  # there was no validation after training
-        assert 0 < summary["seconds_to_first_step"] < summary["wall_seconds"]
-        assert 1 < summary["peak_memory_gb"] < 12
-        assert summary["checkpoint"] == str(folder / "checkpoints" / f"global_step_{steps}")
-        # The first two steps count as start-up.
-        assert (summary["seconds_per_step"] is None) == (steps == 2)
+def test_the_summary_has_its_figures(run):
+    summary = run["summary"]
+    assert set(summary) >= KEYS
+    assert summary["steps"] == 3
+    assert list(summary["reward_by_step"]) == ["1", "2", "3"]
+    assert all(0.0 <= reward <= 1.0 for reward in summary["reward_by_step"].values())
+    assert 0.0 <= summary["val_acc_before"] <= 1.0
+    assert summary["val_acc_after"] is None  # there was no validation after training
+    assert 0 < summary["seconds_to_first_step"] < summary["wall_seconds"]
+    assert 1 < summary["peak_memory_gb"] < 12
+    assert summary["checkpoint"] == str(run["folder"] / "checkpoints" / "global_step_3")
 
 
-def test_the_closing_table_and_the_progress_are_all_there_is_to_read(runs):
-    folder, seen = runs
-    for steps, run in seen.items():
-        assert f"({steps} steps)" in run["stdout"] and "Reward by step" in run["stdout"]
-        assert str(folder / "summary.json") in run["stdout"]
-        assert len(run["stdout"].splitlines()) < 60
-        assert "GRPO: step" in run["stderr"] and "left]" in run["stderr"]
-        assert "Traceback" not in run["stdout"] + run["stderr"]
+def test_the_closing_table_and_the_progress_are_all_there_is_to_read(run):
+    assert "(3 steps)" in run["stdout"] and "Reward by step" in run["stdout"]
+    assert str(run["folder"] / "summary.json") in run["stdout"]
+    assert len(run["stdout"].splitlines()) < 60
+    assert "GRPO: step" in run["stderr"] and "left]" in run["stderr"]
+    assert "Traceback" not in run["stdout"] + run["stderr"]
 
 
-def test_no_process_is_left_behind(runs):
-    _, seen = runs
-    assert [run["left_over"] for run in seen.values()] == [[], []]
+def test_no_process_is_left_behind(run):
+    assert run["left_over"] == []
 
 
-def test_the_longer_run_resumes_where_the_shorter_one_ended(runs):
-    folder, seen = runs
-    assert "resuming from step 2" in seen[3]["stdout"]
-    assert "resuming" not in seen[2]["stdout"]
-    # The warm start and the first two steps were not repeated, and the wall clock adds up.
-    assert seen[3]["warm_start"] == seen[2]["warm_start"] < seen[3]["started"]
-    first, second = (seen[steps]["summary"]["reward_by_step"] for steps in (2, 3))
-    assert {step: second[step] for step in first} == first
-    assert seen[3]["summary"]["wall_seconds"] > seen[2]["summary"]["wall_seconds"]
-    assert seen[3]["summary"]["val_acc_before"] == seen[2]["summary"]["val_acc_before"]
+def test_the_same_command_resumes_where_the_killed_one_saved(run):
+    folder = run["folder"]
+    assert 1 <= run["killed_at"] < 3
+    assert f"resuming from step {run['killed_at']}" in run["stdout"]
+    # The warm start and the saved steps were not repeated, and the wall clock counts both attempts' time.
+    assert (folder / "sft" / "run.json").stat().st_mtime < run["resumed"]
+    rollouts = folder / "rollouts"
+    assert all((rollouts / f"{step}.jsonl").stat().st_mtime < run["resumed"] for step in range(1, run["killed_at"] + 1))
+    assert (rollouts / "3.jsonl").stat().st_mtime > run["resumed"]
+    assert run["summary"]["wall_seconds"] > run["last_seconds"]
     assert (folder / "checkpoints" / "latest_checkpointed_iteration.txt").read_text() == "3"
 
 
-def test_the_exported_model_is_the_last_checkpoint_and_was_evaluated(runs):
+def test_the_exported_model_is_the_last_checkpoint_and_was_evaluated(run):
     from transformers import AutoModelForCausalLM
 
-    folder, seen = runs
-    assert seen[3]["merged"] != seen[2]["merged"]
+    folder = run["folder"]
+    assert (folder / "merged").stat().st_mtime > run["resumed"]
     assert AutoModelForCausalLM.from_pretrained(folder / "merged").num_parameters() > 1_000_000
     results = json.loads((folder / "eval" / "held_out" / "summary.json").read_text())
     assert len(results["benchmarks"]["rows"]["categories"]) == 7
 
 
-def test_a_run_with_another_seed_in_the_same_folder_is_refused(runs):
-    folder, _ = runs
-    done = quickstart(folder, SEED="1")
+def test_a_run_with_another_seed_in_the_same_folder_is_refused(run):
+    done = quickstart(run["folder"], SEED="1")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "seed 0, but SEED is 1" in line and "RUN_DIR=" in line

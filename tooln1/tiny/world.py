@@ -3,8 +3,9 @@
 A task asks for one tool among several look-alikes, for argument values copied out of the query, for the declared
 type (string, integer, boolean, list), for several calls at once, for values from an earlier turn, or for no call at
 all. Train and test tasks share no (tool, value) pair: if training searches a museum in Oslo, the test never does,
-although museums and Oslo occur in both. The same holds for booleans: a few devices are only switched on in training and
-only switched off in the test, or the reverse.
+although museums and Oslo occur in both. The same holds for booleans: two devices are only switched on in training and
+only switched off in the test, or the reverse. Training seldom calls these two, because their direction can be learned
+from the device instead of the request.
 """
 
 import random
@@ -16,6 +17,9 @@ CITIES = "Oslo Rome Paris Lima Cairo Delhi Tokyo Seoul Miami Quito Berlin Dublin
 NAMES = "Anna Bob Carla David Emma Frank Grace Henry Iris Jack Karen Liam Maria Noah Olga Peter".split()
 ROOMS = "kitchen bedroom office garage attic cellar hall garden".split()
 COUNTS = list(range(2, 10))
+
+# How often training draws a device that it switches one way only, relative to the others.
+ONE_WAY_WEIGHT = 0.2
 
 # The kind of a task by its tool's hardest parameter type; a tool of strings only is of kind "string".
 HARDEST_FIRST = {"integer": "integer", "boolean": "boolean", "list": "array"}
@@ -123,7 +127,6 @@ class World:
         rng = random.Random(seed)
         self.names = [name for family in FAMILIES.values() for name in family.names()]
         self._allowed: dict[tuple[str, str, str], list] = {}
-        # Most devices are switched both ways in training: otherwise the direction would give the device away.
         devices = FAMILIES["switch"].names()
         one_way = rng.sample(devices, round(len(devices) * test_share))
         # Alternately on and off, so that no constant answer is correct in the test.
@@ -142,6 +145,12 @@ class World:
     def usable(self, family: Family, split: str) -> list[str]:
         """Return the tools of a family that have values in a split."""
         return [name for name in family.names() if all(self._allowed[name, key, split] for key in family.parameters)]
+
+    def choose(self, names: list[str], split: str, rng: random.Random) -> str:
+        """Draw one of these tools; in training, one that takes a single boolean is seldom drawn."""
+        one_way = [len(self._allowed.get((name, "on", split), ())) == 1 for name in names]
+        weights = [ONE_WAY_WEIGHT if only and split == "train" else 1 for only in one_way]
+        return rng.choices(names, weights)[0]
 
     def call(self, name: str, split: str, rng: random.Random, fixed: dict | None = None) -> dict:
         """Draw a call of ``name`` with values of a split; ``fixed`` sets some of them."""
@@ -177,7 +186,7 @@ class World:
             verbs = {name.split("_")[0] for name in names}
             kind, wanted = "no_call", [rng.choice([name for name in self.names if name.split("_")[0] not in verbs])]
         else:
-            wanted = [rng.choice(names)]
+            wanted = [self.choose(names, split, rng)]
             kind = FAMILIES[wanted[0].split("_")[0]].kind
         calls = [self.call(name, split, rng) for name in wanted]
         turns = [user(" and ".join(map(say, calls)))]
@@ -187,7 +196,7 @@ class World:
 
     def _single(self, kind: str, split: str, rng: random.Random) -> Task:
         family = rng.choice([family for family in FAMILIES.values() if family.kind == kind])
-        call = self.call(rng.choice(self.usable(family, split)), split, rng)
+        call = self.call(self.choose(self.usable(family, split), split, rng), split, rng)
         return Task(kind, self.offer([call["name"]], rng), [user(say(call))], [call])
 
     def _string(self, split, rng):
