@@ -9,6 +9,7 @@ kill -9, resumes when the same command is given again. At the end, train.parquet
 responses as conversations for verl's SFT trainer.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,12 +19,12 @@ from tooln1.data.distill import Teacher, TeacherLog, collect
 from tooln1.data.prepared import read_prepared
 from tooln1.data.script import add_prepared_arguments
 from tooln1.data.sft import read_responses, write_sft_files
-from tooln1.errors import run_command
+from tooln1.errors import EXIT_FAILURE, run_command
 from tooln1.prompt import load_template
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code, 1 if prompts got no response."""
     parser = Parser(description=__doc__)
     add_prepared_arguments(parser)
     parser.add_argument("--limit", type=positive, metavar="ROWS", help="use the first rows only")
@@ -46,7 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_sft_files(arguments, prepared, counts, read_responses(log.path), {**settings, "failed": len(failures)})
     print(f"{spent['responses']:,} responses, {spent['output_tokens']:,} output tokens, ${spent['dollars']:,.2f}")
     if failures:
-        print(f"{len(failures):,} prompts got no response ({failures[-1]}); the same command asks them again")
+        print(
+            f"{len(failures):,} prompts got no response ({failures[-1]}); the same command asks them again",
+            file=sys.stderr,
+        )
+    return EXIT_FAILURE if failures else 0
 
 
 if __name__ == "__main__":

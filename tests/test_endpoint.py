@@ -1,12 +1,14 @@
 """Asking an endpoint: every prompt gets its response as the model wrote it, or a reason why it has none."""
 
 import asyncio
+import re
 import socket
 import time
 
 import pytest
 from fake_endpoint import FakeEndpoint, completion
 
+from tooln1 import endpoint
 from tooln1.endpoint import MOST_FAILURES, Endpoint, ask, ask_all, resolve
 from tooln1.errors import UserError
 
@@ -42,22 +44,26 @@ class Server(FakeEndpoint):
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setattr(endpoint, "_PAUSE", 0.001)
     with Server() as running:
         yield running
 
 
-def run(server, numbers=range(40), **options):
-    """Ask for every number; return {number: response} and {number: why there is none}."""
+def run(server, numbers=range(40), done=0, **options):
+    """Ask for every number; return {number: response}, and {number: reason without} or the line that ended the run."""
     fields = {"model": "m", "retries": 2, "concurrency": 4, **options}
-    endpoint = Endpoint(base_url=server.url, **fields)
+    asked = Endpoint(base_url=server.url, **fields)
     found = {}
 
     async def ask_one(client, number):
-        found[number] = await ask(client, endpoint, [{"role": "user", "content": str(number)}])
+        found[number] = await ask(client, asked, [{"role": "user", "content": str(number)}])
 
-    failures = asyncio.run(ask_all(endpoint, numbers, ask_one))
-    return {number: response.text for number, response in found.items()}, dict(failures.reasons)
+    try:
+        reasons = dict(asyncio.run(ask_all(asked, numbers, ask_one, done)))
+    except UserError as error:
+        reasons = str(error)
+    return {number: response.text for number, response in found.items()}, reasons
 
 
 ALL = {number: f"response {number}" for number in range(40)}
@@ -100,27 +106,60 @@ def test_a_time_out_is_reported(server):
     assert "timed out" in reasons[5].lower()
 
 
-@pytest.mark.parametrize("failure", [(500, {}), None])
-def test_an_endpoint_that_keeps_failing_is_left_alone(server, failure):
+@pytest.mark.parametrize("failure", [(500, {}), None, (200, {"error": "broken"})])
+def test_an_endpoint_that_keeps_failing_ends_the_run(server, failure):
     server.answer = lambda number, times: f"response {number}" if number < 8 else failure
-    found, reasons = run(server, retries=0, concurrency=1)
+    found, line = run(server, retries=0, concurrency=1)
     assert list(found) == list(range(8))
-    assert list(reasons) == list(range(8, 8 + MOST_FAILURES))
+    assert len(server.asked) == 8 + MOST_FAILURES
+    assert f"{MOST_FAILURES} requests in a row failed" in line and "asks for the rest" in line
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_an_endpoint_that_takes_no_request_ends_the_run_at_once(server, status):
     server.answer = lambda number, times: (status, {"error": {"message": "no"}})
-    with pytest.raises(UserError, match=f"{status}.*check address, model and key"):
-        run(server)
+    assert re.search(f"{status}.*check address, model and key", run(server)[1])
     assert sum(server.asked.values()) <= 8
 
 
-def test_prompts_that_are_refused_stop_nothing(server):
-    server.answer = lambda number, times: (400, {"error": {"message": "too long"}}) if number < 22 else "x"
+def test_single_prompts_that_are_refused_stop_nothing(server):
+    server.answer = lambda number, times: (400, {"error": {"message": "too long"}}) if number else "x"
     found, reasons = run(server, range(25), concurrency=1)
-    assert list(found) == [22, 23, 24] and "too long" in reasons[0]
+    assert list(found) == [0] and "too long" in reasons[24]
     assert set(server.asked.values()) == {1}
+    assert run(server, range(1, 25), done=1)[1].keys() == reasons.keys()  # another run asks the rest again
+
+
+def test_an_endpoint_that_refuses_everything_ends_the_run(server):
+    server.answer = lambda number, times: (400, {"error": {"message": "temperature must be 1"}})
+    found, line = run(server, concurrency=1)
+    assert not found and "temperature must be 1" in line and len(server.asked) == MOST_FAILURES
+    assert "not one request succeeded (BadRequestError" in run(server, range(2))[1]
+
+
+def test_a_server_that_wants_max_completion_tokens_gets_it_from_then_on(server):
+    def answer(number, times):
+        refused = "max_tokens" in server.bodies[-1]
+        return (
+            (400, {"error": {"message": "Unsupported parameter: 'max_tokens'", "param": "max_tokens"}})
+            if refused
+            else "x"
+        )
+
+    server.answer = answer
+    found, reasons = run(server, range(5), concurrency=1, max_tokens=77)
+    assert list(found) == list(range(5)) and not reasons
+    assert [sorted(body.keys() & {"max_tokens", "max_completion_tokens"}) for body in server.bodies] == [
+        ["max_tokens"],
+        *[["max_completion_tokens"]] * 5,
+    ]
+    assert server.bodies[1]["max_completion_tokens"] == 77
+
+
+def test_a_limit_that_no_name_satisfies_is_the_servers_first_word(server):
+    words = iter(["max_tokens is too large", "max_completion_tokens: unknown field"])
+    server.answer = lambda number, times: (400, {"error": {"message": next(words)}})
+    assert "max_tokens is too large" in run(server, [0])[1]
 
 
 LONG = f"<think>{'x' * 100_000}</think>\n<tool_call>[]</tool_call>"
@@ -132,7 +171,11 @@ LONG = f"<think>{'x' * 100_000}</think>\n<tool_call>[]</tool_call>"
         (LONG, LONG),
         ({"content": "\n<tool_call>", "reasoning_content": "a"}, "<think>a</think>\n<tool_call>"),
         ({"content": None, "reasoning": "a"}, "<think>a</think>"),
-        ({"content": None}, ""),
+        ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}, {"type": "image"}]}, "ab"),
+        ({"content": [{"type": "text", "text": "b"}], "reasoning_content": "a"}, "<think>a</think>b"),
+        ({"content": ["a", {"text": "b"}], "reasoning": [{"type": "text", "text": "c"}]}, "<think>c</think>ab"),
+        ({"content": [{"type": "thinking", "thinking": [{"text": "a"}]}, {"text": "b"}]}, "<think>a</think>b"),
+        ("", ""),
         ("\0\u2028\ud800", "\0\u2028?"),  # half a character as an escape
         ((200, b'{"choices": [{"message": {"content": "a\xff\xffb"}}]}'), "a\ufffd\ufffdb"),
     ],
@@ -142,14 +185,45 @@ def test_a_response_is_what_the_model_wrote(server, message, text):
     assert run(server, [0])[0] == {0: text}
 
 
+def choice(reason="stop", **message):
+    return completion(message={"role": "assistant", **message}, finish_reason=reason)
+
+
+PAGE = b"<!DOCTYPE html><style>p {color: red}</style><h1>502</h1><p>Bad  Gateway</p>"
+
+
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"not json", b"[" * 100_000, b"[]", b"{}", b'{"choices": []}', b'{"choices": 1}', b'{"choices": ["x"]}'],
+    "body, words",
+    [
+        (b"", "not a JSON object"),
+        (b"upstream down", "not a JSON object: upstream down"),
+        (PAGE, "not a JSON object: 502 Bad Gateway"),
+        (b"[" * 100_000, "not a JSON object: [[["),
+        (b'{"choices": [' + b"[" * 900 + b"]" * 900 + b"]}", "no choice"),
+        (b"[]", "not a JSON object: []"),
+        ({}, "no choice: {}"),
+        ({"choices": []}, 'no choice: {"choices": []}'),
+        ({"choices": 1, "error": {"message": "zu viele Anfragen, später"}}, "später"),
+        ({"choices": ["x"]}, 'no choice: {"choices": ["x"]}'),
+        ({"error": {"message": "model overloaded", "code": 503}}, "model overloaded"),
+        ({**choice(content="I am"), "error": "cut off"}, '"cut off"'),
+        (completion(message={"content": ""}, error={"message": "provider failed"}), "provider failed"),
+        (choice(content=None), '"content": null'),
+        (choice(content=None, refusal="I cannot say that"), "I cannot say that"),
+        (choice(content=[]), '"content": []'),
+        (choice(content={"text": "a"}), "no response"),
+        (choice("content_filter", content="Once"), "content_filter"),
+        (choice("content_filter", content=""), "content_filter"),
+        (choice("abort", content="Once"), "abort"),
+        (choice("error", content="Once"), '"error"'),
+        (choice("insufficient_system_resource", content="Once"), "insufficient_system_resource"),
+    ],
 )
-def test_an_answer_without_a_response_is_reported(server, body):
-    server.answer = lambda number, times: (200, body)
-    found, reasons = run(server, [0, 1], retries=0)
-    assert not found and reasons.keys() == {0, 1}
+def test_an_answer_without_a_response_is_asked_again_and_then_said_in_its_own_words(server, body, words):
+    server.answer = lambda number, times: (200, body) if times < 3 or number else "at last"
+    found, reasons = run(server, [0, 1])
+    assert found == {0: "at last"} and words in reasons[1]
+    assert server.asked == {"0": 3, "1": 3}
 
 
 def test_a_server_that_renders_prompts_is_asked_for_completions(server):

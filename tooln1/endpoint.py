@@ -1,7 +1,8 @@
 """Asking an OpenAI-compatible endpoint for responses: what distillation and evaluation share.
 
 The client is OpenAI's own: it repeats a failed request (too many requests, server errors, lost connections, timeouts),
-waiting longer each time, or as long as the server says.
+waiting longer each time, or as long as the server says. This module repeats a request whose answer has status 200 but
+no response: an error, a web page, a filtered message.
 
 There are two interfaces, because a response must be judged as the model wrote it:
 
@@ -11,9 +12,12 @@ There are two interfaces, because a response must be judged as the model wrote i
 """
 
 import asyncio
+import json
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakSet
 
 from tqdm import tqdm
 
@@ -33,6 +37,14 @@ MOST_FAILURES = 20
 _HOPELESS = (401, 403, 404)
 # The prompt is refused, for instance because it is too long. Other prompts may pass.
 _REFUSED = (400, 413, 422)
+# In the finish reason of a message that is not the model's own end: OpenAI, Gemini, DeepSeek, OpenRouter, vLLM, SGLang.
+_BROKEN_OFF = re.compile("filter|safety|recitation|prohibited|block|error|abort|cancel|insufficient", re.I)
+# Types of a message's parts that hold reasoning.
+_THOUGHTS = ("thinking", "reasoning")
+_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds, as in OpenAI's client
+
+# Clients of servers that refuse max_tokens and take max_completion_tokens.
+_takes_newer_name: "WeakSet[openai.AsyncOpenAI]" = WeakSet()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +141,7 @@ async def render(client: "openai.AsyncOpenAI", model: str, messages: Messages) -
     root = str(client.base_url).rstrip("/").removesuffix("/v1")
     rendered = await _post(client, f"{root}/tokenize", {"model": model, "messages": messages})
     if not isinstance(rendered.get("tokens"), list) or not isinstance(rendered.get("count"), int):
-        raise NoResponse("the server's /tokenize returns no tokens")
+        raise NoResponse(f"the server's /tokenize returns no tokens: {_words(rendered)}")
     return rendered
 
 
@@ -137,7 +149,7 @@ async def ask(client: "openai.AsyncOpenAI", endpoint: Endpoint, messages: Messag
     """Ask with one prompt.
 
     Raises:
-        NoResponse: there is none, after the client's own repetitions.
+        NoResponse: there is none, after all repetitions.
         UserError: no request at all can succeed: the key, the right, the model or the address is wrong.
     """
     body = {"model": endpoint.model, "temperature": endpoint.temperature, **endpoint.extra}
@@ -146,8 +158,7 @@ async def ask(client: "openai.AsyncOpenAI", endpoint: Endpoint, messages: Messag
     try:
         if endpoint.interface == "completions":
             return await _ask_completions(client, endpoint, messages, body)
-        body = {**body, "messages": messages, "max_tokens": endpoint.max_tokens}
-        return _read(await _post(client, "/chat/completions", body))
+        return await _ask_chat(client, endpoint, {**body, "messages": messages})
     except openai.APIStatusError as error:
         if error.status_code in _HOPELESS:
             raise UserError(f"{endpoint.base_url}: {_describe(error)}; check address, model and key") from None
@@ -163,33 +174,88 @@ async def _ask_completions(client: Any, endpoint: Endpoint, messages: Messages, 
     if room < 1:
         raise NoResponse(f"the prompt has {rendered['count']} tokens, the model takes {longest}", refused=True)
     body = {**body, "prompt": rendered["tokens"], "max_tokens": min(endpoint.max_tokens, room)}
-    return _read(await _post(client, "/completions", body))
+    return await _respond(client, endpoint, "/completions", body)
+
+
+async def _ask_chat(client: Any, endpoint: Endpoint, body: dict[str, Any]) -> Response:
+    newer = {"max_completion_tokens": endpoint.max_tokens, **body}
+    if client in _takes_newer_name:
+        return await _respond(client, endpoint, "/chat/completions", newer)
+    try:
+        return await _respond(client, endpoint, "/chat/completions", {"max_tokens": endpoint.max_tokens, **body})
+    except openai.APIStatusError as error:
+        if error.status_code not in _REFUSED or "max_tokens" not in str(error):
+            raise
+        try:
+            response = await _respond(client, endpoint, "/chat/completions", newer)
+        except openai.APIStatusError:
+            raise error from None
+        _takes_newer_name.add(client)
+        return response
+
+
+async def _respond(client: Any, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Response:
+    """Post until the answer holds a response. Raises NoResponse after `endpoint.retries` repetitions."""
+    for repetition in range(endpoint.retries):
+        try:
+            return _read(await _post(client, path, body))
+        except NoResponse:
+            await asyncio.sleep(min(_PAUSE * 2**repetition, _LONGEST_PAUSE))
+    return _read(await _post(client, path, body))
 
 
 async def _post(client: Any, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    data = await client.post(path, body=body, cast_to=bytes)
     try:
-        found, _ = decode_json(await client.post(path, body=body, cast_to=bytes))
+        found, _ = decode_json(data)
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise NoResponse("the server's answer is not a JSON object")
+        text = data[:20_000].decode("utf-8", "replace")
+        if text.lstrip().startswith("<"):  # a web page
+            text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>", " ", text)
+        raise NoResponse(f"the server's answer is not a JSON object: {one_line(text)}")
     return found
 
 
 def _read(answer: Mapping[str, Any]) -> Response:
+    cause = answer.get("error")
     try:
         choice = answer["choices"][0]
         message = choice.get("message") or {"content": choice.get("text")}
-        usage = answer.get("usage") or {}
-        return Response(
-            content=_whole_characters(message.get("content")),
-            reasoning=_whole_characters(message.get("reasoning") or message.get("reasoning_content")),
-            finish_reason=choice.get("finish_reason"),
-            input_tokens=usage.get("prompt_tokens") or 0,
-            output_tokens=usage.get("completion_tokens") or 0,
-        )
+        content, reason = message.get("content"), choice.get("finish_reason")
+        text = _text(content)
+        reasoning = _text(message.get("reasoning") or message.get("reasoning_content")) or _text(content, thoughts=True)
     except (KeyError, IndexError, TypeError, AttributeError):
-        raise NoResponse("the server's answer holds no choice") from None
+        raise NoResponse(f"the server's answer holds no choice: {_words(cause or answer)}") from None
+    if cause or choice.get("error") or _BROKEN_OFF.search(str(reason)) or (text is None and not reasoning):
+        raise NoResponse(f"the server's answer holds no response: {_words(cause or choice)}")
+    usage = answer.get("usage") if isinstance(answer.get("usage"), dict) else {}
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    tokens = [count if isinstance(count, int) else 0 for count in counts]
+    return Response(_whole_characters(text), _whole_characters(reasoning), reason, *tokens)
+
+
+def _words(answer: Any) -> str:
+    try:
+        return _whole_characters(one_line(json.dumps(answer, ensure_ascii=False), 300))
+    except RecursionError:
+        return "nested too deeply"
+
+
+def _text(field: Any, thoughts: bool = False) -> str | None:
+    """Return a message's field as one text, the parts of a list joined; None if there is no text.
+
+    Args:
+        thoughts: of a list, take the parts that hold reasoning, and otherwise the others.
+    """
+    if not isinstance(field, list):
+        return field if isinstance(field, str) and not thoughts else None
+    parts = [part if isinstance(part, dict) else {"text": part} for part in field]
+    wanted = [part for part in parts if (part.get("type") in _THOUGHTS) == thoughts]
+    texts = [_text(part.get("thinking") if "thinking" in part else part.get("text")) for part in wanted]
+    found = [text for text in texts if text is not None]
+    return "".join(found) if found else None
 
 
 def _whole_characters(text: str | None) -> str:
@@ -201,48 +267,46 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 
-@dataclass
-class Failures:
-    """The jobs without a response, each with the reason; ``stopped`` if the endpoint failed too often in a row."""
-
-    reasons: list[tuple[Any, str]] = field(default_factory=list)
-    stopped: bool = False
-
-
 async def ask_all(
     endpoint: Endpoint,
     jobs: Collection[Any],
     ask_one: "Callable[[openai.AsyncOpenAI, Any], Awaitable[None]]",
     done: int = 0,
     progress: Callable[[float], str] = lambda seconds: "",
-) -> Failures:
+) -> list[tuple[Any, str]]:
     """Await ``ask_one(client, job)`` for every job, ``endpoint.concurrency`` at a time, under a progress bar.
+
+    Return the jobs without a response, each with the reason.
 
     Args:
         ask_one: asks and keeps the response; raises NoResponse if there is none.
-        done: the number of jobs that an earlier run has done, for the bar.
+        done: the number of jobs that an earlier run has done.
         progress: the bar's text, from the seconds so far.
 
     Raises:
-        UserError: no request at all can succeed. Requests under way are cancelled.
+        UserError: no request at all can succeed, none has, or too many failed in a row. What is under way is cancelled.
     """
-    failures, in_a_row = Failures(), 0
+    failures: list[tuple[Any, str]] = []
+    answered, in_a_row = done, 0
     waiting = iter(jobs)
 
     async def work() -> None:
-        nonlocal in_a_row
+        nonlocal answered, in_a_row
         for job in waiting:  # shared: each worker takes the next job when it has finished one
             try:
                 await ask_one(client, job)
-                in_a_row = 0
+                answered, in_a_row = answered + 1, 0
             except NoResponse as error:
-                failures.reasons.append((job, str(error)))
-                in_a_row += not error.refused
+                failures.append((job, str(error)))
+                # An endpoint that has answered may refuse single prompts; one that refuses all has a wrong setting.
+                in_a_row += not (error.refused and answered)
+                if in_a_row >= MOST_FAILURES:
+                    raise UserError(
+                        f"{endpoint.base_url}: {in_a_row} requests in a row failed ({error}); what it has answered is "
+                        "kept, and the same command asks for the rest"
+                    ) from None
             bar.set_postfix_str(progress(bar.format_dict["elapsed"]))
             bar.update(1)
-            if in_a_row >= MOST_FAILURES:
-                failures.stopped = True
-                return
 
     with tqdm(total=done + len(jobs), initial=done, desc=endpoint.model, disable=None) as bar:
         async with open_client(endpoint) as client:
@@ -253,4 +317,6 @@ async def ask_all(
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+    if failures and not answered:
+        raise UserError(f"{endpoint.base_url}: not one request succeeded ({failures[-1][1]}); check the address")
     return failures

@@ -26,7 +26,7 @@ RIGHT = "right"
 
 
 class Endpoint(FakeEndpoint):
-    """`answer(asked, times)` gives a status and a body, or RIGHT, for each request."""
+    """`answer(asked, times)` gives RIGHT, or a status and a message, the words of an error or a whole body."""
 
     def __init__(self, folder):
         self.truths = {row["prompt"][-1]["content"]: row["reward_model"]["ground_truth"] for row in rows_of(folder)}
@@ -44,6 +44,8 @@ class Endpoint(FakeEndpoint):
         status, content = (200, self.right(query)) if found == RIGHT else found
         if status != 200:
             return status, {"error": {"message": content}}
+        if isinstance(content, bytes) or {"error", "choices"} & set(content):
+            return status, content
         return 200, completion(
             message=content if isinstance(content, dict) else {"role": "assistant", "content": content}
         )
@@ -107,22 +109,43 @@ def test_several_samples_are_tried_until_one_earns_the_reward(tmp_path, endpoint
     assert set(endpoint.asked.values()) == {3}
 
 
-def test_a_prompt_that_is_refused_is_not_asked_again(tmp_path, endpoint, xlam_folder):
-    endpoint.answer = lambda query, times: (400, "too long") if "City 7 " in query else RIGHT
-    for _ in range(2):
-        rows, _ = run_distill(endpoint, xlam_folder, tmp_path)
-    assert len(rows) == 39
-    assert sum(endpoint.asked.values()) == 40
-    [refused] = [line["refused"] for line in lines_of(tmp_path) if "refused" in line]
-    assert refused.startswith("BadRequestError: Error code: 400") and "too long" in refused
+@pytest.mark.parametrize(
+    "failure, words",
+    [
+        ((400, "too long"), "BadRequestError: Error code: 400 .*too long"),
+        ((200, {"error": {"message": "out of credit"}}), "out of credit"),
+        ((200, completion(message={"content": None}, finish_reason="content_filter")), "content_filter"),
+    ],
+)
+def test_a_prompt_without_a_response_is_asked_by_the_next_run(tmp_path, endpoint, xlam_folder, capsys, failure, words):
+    endpoint.answer = lambda query, times: failure if "City 7 " in query else RIGHT
+    for times in (1, 2):
+        rows, stats = run_distill(endpoint, xlam_folder, tmp_path, retries=0)
+        assert (len(rows), stats["failed"], stats["responses"]) == (39, 1, 39)
+        assert re.search(rf"1 prompts got no response \(.*{words}", capsys.readouterr().err)
+        assert sum(endpoint.asked.values()) == 39 + times
+    endpoint.answer = lambda query, times: RIGHT
+    assert len(run_distill(endpoint, xlam_folder, tmp_path, retries=0)[0]) == len(lines_of(tmp_path)) - 1 == 40
 
 
-def test_an_endpoint_that_keeps_failing_ends_the_run_and_responses_are_kept(tmp_path, endpoint, xlam_folder):
-    endpoint.answer = lambda query, times: RIGHT if sum(endpoint.asked.values()) <= 10 else (500, "broken")
-    with pytest.raises(UserError, match="keeps failing .*500.*responses are kept"):
+@pytest.mark.parametrize(
+    "failure, words",
+    [
+        ((500, "broken"), "500.*broken"),
+        ((200, b"<!DOCTYPE html><title>Sign in</title>"), "not a JSON object: Sign in"),
+        ((200, {"error": {"message": "out of credit"}}), "out of credit"),
+        ((200, {"choices": []}), "no choice"),
+    ],
+)
+def test_an_endpoint_that_keeps_failing_ends_the_run_and_responses_are_kept(
+    tmp_path, endpoint, xlam_folder, failure, words
+):
+    endpoint.answer = lambda query, times: RIGHT if sum(endpoint.asked.values()) <= 10 else failure
+    with pytest.raises(UserError, match=f"20 requests in a row failed .*{words}.*is kept"):
         run_distill(endpoint, xlam_folder, tmp_path, concurrency=2, retries=0)
     kept = len(lines_of(tmp_path)) - 1
     assert 8 <= kept <= 10  # two requests at a time may see the same sum
+    assert not (tmp_path / "train.parquet").exists()
     endpoint.answer = lambda query, times: RIGHT
     before = sum(endpoint.asked.values())
     rows, _ = run_distill(endpoint, xlam_folder, tmp_path, concurrency=2)

@@ -9,6 +9,7 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
+from fake_endpoint import completion
 from oracle import say, say_damaged, say_prose
 
 from tooln1.cli import main
@@ -89,13 +90,30 @@ def test_unanswered_cases_are_in_no_figure_and_asked_by_the_next_run(tmp_path, o
     assert sum(oracle.asked.values()) == asked + 1
 
 
-def test_what_was_not_asked_is_unanswered_too(tmp_path, oracle, data):
-    oracle.answer = lambda case: (500, {})
-    with pytest.raises(SystemExit):
-        evaluate(oracle, data, tmp_path, "--limit", "30", "--retries", "0", "--concurrency", "1")
-    unanswered = read(tmp_path)[0]["benchmarks"]["api_bank"]["unanswered"]
-    assert len(unanswered) == 30
-    assert unanswered[-1]["reason"].startswith("not asked: the endpoint kept failing (InternalServerError")
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        (b"<html><h1>Gateway</h1>is busy</html>", "not a JSON object: Gateway is busy"),
+        (completion(message={"content": "I"}, finish_reason="content_filter"), "content_filter"),
+    ],
+)
+def test_what_is_no_response_ends_the_run_and_counts_nowhere(tmp_path, oracle, data, capsys, body, words):
+    oracle.answer = lambda case: (200, body) if len(oracle.asked) > 5 else say(case)
+    options = ("--limit", "30", "--retries", "0", "--concurrency", "1")
+    with pytest.raises(SystemExit) as stopped:
+        evaluate(oracle, data, tmp_path, *options)
+    assert stopped.value.code == 2 and words in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["responses.jsonl"]
+    oracle.answer, asked = say, oracle.asked.total()
+    summary, _ = evaluate(oracle, data, tmp_path, *options)
+    assert oracle.asked.total() - asked == 25
+    assert summary["benchmarks"]["api_bank"]["categories"]["level_1_call"]["correct"] == 30
+
+
+def test_a_message_in_parts_is_judged(tmp_path, oracle, data):
+    parts = lambda text: [{"type": "text", "text": text[:20]}, {"type": "text", "text": text[20:]}]  # noqa: E731
+    oracle.answer = lambda case: (200, completion(message={"content": parts(say(case))}))
+    assert evaluate(oracle, data, tmp_path, "--limit", "3")[0]["benchmarks"]["api_bank"]["accuracy"] == 1.0
 
 
 def test_rows_are_evaluated_with_their_responses(tmp_path, oracle, tiny_data):

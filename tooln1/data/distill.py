@@ -12,8 +12,7 @@ from typing import Any
 
 from tooln1.data.prepared import PreparedRow, with_template
 from tooln1.data.rows import digest, earns_reward
-from tooln1.endpoint import Endpoint, NoResponse, Response, ask, ask_all
-from tooln1.errors import UserError
+from tooln1.endpoint import Endpoint, Response, ask, ask_all
 from tooln1.response_log import ResponseLog
 
 
@@ -80,7 +79,7 @@ def collect(
         Why requests failed, one reason for each prompt without a response. The next run asks them again.
 
     Raises:
-        UserError: the endpoint refuses or keeps failing. The log keeps what there is.
+        UserError: the endpoint gives no responses (`ask_all`). The log keeps what there is.
     """
     prompts: dict[str, _Prompt] = {}
     for one in prepared:
@@ -92,18 +91,10 @@ def collect(
         teacher,
         prompts.values(),
         lambda client, prompt: _ask(client, teacher, log, prompt),
+        done=len(log.asked.keys() - prompts.keys()),
         progress=lambda seconds: _progress(teacher, log, seconds),
     )
-    failures = asyncio.run(asking)
-    reasons = [reason for _, reason in failures.reasons]
-    if failures.stopped:
-        raise UserError(
-            f"{teacher.base_url}: keeps failing ({reasons[-1]}); {log.asked.total():,} responses are kept, "
-            "and the same command resumes from there"
-        )
-    if reasons and not log.asked:
-        raise UserError(f"{teacher.base_url}: not one request succeeded ({reasons[-1]}); check the address")
-    return reasons
+    return [reason for _, reason in asyncio.run(asking)]
 
 
 async def _ask(client: Any, teacher: Teacher, log: TeacherLog, prompt: _Prompt) -> None:
@@ -114,18 +105,12 @@ async def _ask(client: Any, teacher: Teacher, log: TeacherLog, prompt: _Prompt) 
         UserError: no request at all can succeed.
     """
     while log.asked[prompt.key] < teacher.samples and prompt.key not in log.rewarded:
-        line = {"prompt": prompt.key, "sample": log.asked[prompt.key]}
-        try:
-            response = await ask(client, teacher, prompt.messages)
-        except NoResponse as error:
-            if not error.refused:
-                raise
-            log.add({**line, "response": "", "reward": 0, "refused": str(error)})
-            continue
+        response = await ask(client, teacher, prompt.messages)
         text = compose_response(response)
         log.add(
             {
-                **line,
+                "prompt": prompt.key,
+                "sample": log.asked[prompt.key],
                 "response": text,
                 "reward": int(earns_reward(prompt.row, text)),
                 "finish_reason": response.finish_reason,

@@ -137,8 +137,8 @@ def collect(
 ) -> tuple[dict[Key, dict[str, Any]], dict[Key, str]]:
     """Ask for the response to every prompt that has none in the log at ``path`` yet.
 
-    Return {case: line of the log} and, for cases without a response, {case: reason}. Raises UserError if no request at
-    all can succeed, or the log belongs to other settings.
+    Return {case: line of the log} and, for cases without a response, {case: reason}. Raises UserError if the endpoint
+    gives no responses (`ask_all`), or the log belongs to other settings.
     """
     lines: dict[Key, dict[str, Any]] = {}
     with ResponseLog(path, settings, ("benchmark", "id", "response")) as log:
@@ -159,9 +159,7 @@ def collect(
 
         missing = [key for key in prompts if key not in lines]
         failures = asyncio.run(ask_all(endpoint, missing, ask_one, len(prompts) - len(missing)))
-    reasons = dict(failures.reasons)
-    not_asked = f"not asked: the endpoint kept failing ({failures.reasons[-1][1] if reasons else ''})"
-    return lines, {key: reasons.get(key, not_asked) for key in missing if key not in lines}
+    return lines, dict(failures)
 
 
 def _judge(benchmark: Benchmark, cases: Sequence[Case], lines: Mapping[Key, dict[str, Any]]) -> list[dict[str, Any]]:
