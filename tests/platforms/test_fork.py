@@ -66,6 +66,13 @@ def test_without_a_server_it_is_python(tmp_path):
     assert run(environment | {SOCKET_VARIABLE: str(tmp_path / "nobody")}, "-c", ASK).stdout == "False False\n"
 
 
+def test_a_forked_process_has_a_process_group_of_its_own(server):
+    """Ray sends signals to the group of a worker that leaves."""
+    assert run(server, "-c", "import os, sys; print(os.getpgrp() == os.getpid(), 'numpy' in sys.modules)").stdout == (
+        "True True\n"
+    )
+
+
 def test_options_for_the_interpreter_itself_go_to_python(server):
     assert run(server, "-X", "utf8", "-c", ASK).stdout == "False False\n"
     assert run(server, "-m", "calendar", "2026").stdout.lstrip().startswith("2026")

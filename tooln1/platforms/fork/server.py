@@ -152,11 +152,15 @@ def take_files(received: Sequence[int], places: Sequence[int]) -> None:
 def become(request: dict[str, Any]) -> None:
     """Run a client's command in this process, which was forked for it."""
     die_with(request["server"])
+    # Ray ends the process group of a worker that leaves (raylet, DisconnectClient): it must not be everybody's.
+    os.setpgid(0, 0)
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["directory"])
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
+    if "ray" in sys.modules:
+        _reseed_ray(sys.modules["ray"])
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
     arguments = without_options(request["arguments"])
@@ -168,6 +172,16 @@ def become(request: dict[str, Any]) -> None:
         sys.argv = arguments
         sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
         runpy.run_path(arguments[0], run_name="__main__")
+
+
+def _reseed_ray(ray: types.ModuleType) -> None:
+    """Let this process draw other ids than its siblings.
+
+    Ray's generator was seeded before the fork and cannot be seeded again, so each process skips as many ids as its
+    process id says. Two workers that draw the same id at the same time for their first object abort.
+    """
+    for _ in range(os.getpid() % 2**16):
+        ray.ObjectRef.from_random()
 
 
 def _tell(client: socket.socket, number: int) -> None:
