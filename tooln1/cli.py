@@ -276,7 +276,7 @@ def _eval(commands: argparse._SubParsersAction) -> None:
             arguments.data,
             arguments.form,
             arguments.bfcl_python,
-            output / "bfcl",
+            output,
         )
         fields = {name: getattr(arguments, name) for name in ("model", "interface", "seed")}
         endpoint = Endpoint(base_url="", **fields, **endpoint_fields(arguments))

@@ -1,6 +1,8 @@
 """API-Bank: reading both forms of its data, and its rules for a call, corner by corner."""
 
 import json
+import shutil
+from collections import Counter
 
 import pytest
 from oracle import judge_all, say, say_damaged, say_prose
@@ -29,13 +31,22 @@ VALUES = [
     ("AddAgenda", "content", STR, "meeting with John", "Meeting With John", False),
     ("AddReminder", "content", STR, "meeting with John", "Meeting With john", True),
     ("AddReminder", "content", STR, "call bank", "call her bank soon", False),  # exactly half
+    # What an API only looks up, or does not look at.
+    ("ModifyAgenda", "content", STR, "meeting with John", "with John meeting", False),
+    ("DeleteAgenda", "content", STR, "call the bank", "anything", False),
+    ("DeleteAgenda", "location", STR, "bank", ["anything"], True),
     ("DeleteReminder", "content", STR, "call the bank", "anything", True),
+    ("DeleteReminder", "content", STR, "call the bank", " ", False),
+    ("QueryBalance", "token", STR, "a1b2", "a1b2 ", False),
     # Case and white space around.
     ("QueryStock", "stock_code", STR, "AAPL", "aapl", True),
     ("ModifyRegistration", "new_appointment_doctor", STR, "Dr. Lee", " Dr. Lee", True),
     ("Dictionary", "keyword", STR, "computer science", "Computer_Science", True),
     ("Calculator", "formula", STR, "(5+6)*3", "(5 + 6) * 3", True),
     ("Calculator", "formula", STR, "(5+6)*3", "3*(5+6)", False),
+    ("SendEmail", "receiver", STR, "ann@example.com", " ann@EXAMPLE.com", True),
+    ("SendEmail", "receiver", STR, "ann@example.com", "Ann@example.com", False),
+    ("Translate", "tgt_lang", STR, "fr", "French", True),
     # Dates: compared as dates where the API reads them, as text where it does not.
     ("QueryStock", "date", STR, "2023-03-05", "2023-3-5", True),
     ("QueryStock", "date", STR, "2023-03-05", "March 5, 2023", False),
@@ -47,8 +58,12 @@ VALUES = [
     ("AddMeeting", "attendees", LIST, "['John', 'Jane']", ["John", "Jane"], True),
     ("AddMeeting", "attendees", LIST, "['John', 'Jane']", ["Jane", "John"], False),
     ("AddMeeting", "attendees", LIST, "['John', 'Jane']", "John, Jane", False),
-    ("RecordHealthData", "health_data", "list", RECORDS, [{"name": "r", "value": 8}, {"name": "w", "value": 7}], True),
-    ("RecordHealthData", "health_data", "list", RECORDS, [1, "x", None], False),
+    # The benchmark compares no health data; they must only be records with different names.
+    ("RecordHealthData", "health_data", "list", RECORDS, [{"name": "other", "value": 8}], True),
+    ("RecordHealthData", "health_data", "list", RECORDS, [{"name": "r", "value": 8}, {"name": "r", "value": 7}], False),
+    ("RecordHealthData", "health_data", "list", RECORDS, [{"name": "r"}], False),
+    ("RecordHealthData", "health_data", "list", RECORDS, [], False),
+    ("RecordHealthData", "health_data", "list", RECORDS, [1, "x", None, {"name": [], "value": 1}], False),
     # Anything that a model writes gets a verdict.
     ("GetUserToken", "password", STR, "secret", None, False),
     ("GetUserToken", "password", STR, "secret", {"a": ["b"]}, False),
@@ -99,20 +114,129 @@ def test_every_case_of_the_samples_is_read(benchmark):
         assert not any("Generate API Request:" in message["content"] for message in case.messages)
 
 
-def test_the_ground_truth_is_right_unless_the_tool_does_not_declare_its_arguments(benchmark):
+def test_the_ground_truth_is_right_unless_the_benchmark_refuses_it(benchmark):
     wrong = {name for name, mistake in judge_all(benchmark, say).items() if mistake}
-    # The data say device_id, the tools name.
-    switches = ("TimedSwitch", "CancelTimedSwitch")
-    assert wrong == {case.id for case in benchmark.cases if case.ground_truth[0]["name"] in switches}
-    assert benchmark.impossible() == dict.fromkeys(wrong, '"device_id" is not declared')
+    refused = Counter(case.ground_truth[0]["name"] for case in benchmark.cases if case.id in wrong)
+    undone = {"ForgotPassword": 4, "GetUserToken": 2, "RegisterUser": 1, "QueryRegistration": 1}
+    undeclared = {"TimedSwitch": 3, "CancelTimedSwitch": 5}  # the data say device_id, the tools name
+    assert refused == {"QueryScene": 5, "DeleteMeeting": 1, **undone, **undeclared}
+    impossible = benchmark.impossible()
+    assert impossible.keys() == wrong
+    assert Counter(impossible.values())['"device_id" is not declared'] == 8
     for respond in (say_damaged, say_prose):
         assert all(judge_all(benchmark, respond).values())
 
 
-def test_only_one_call_is_right(benchmark):
-    case = benchmark.cases[0]
-    for calls, kind in ((case.ground_truth * 2, WRONG_TOOL), ([], WRONG_TOOL), (None, FORMAT)):
-        assert benchmark.judge_all({case.id: Reading("", calls)})[case.id].kind == kind
+def test_the_first_call_counts(benchmark):
+    case, *_, other = benchmark.cases
+    for calls, kind in (
+        (case.ground_truth + other.ground_truth, None),
+        (other.ground_truth + case.ground_truth, WRONG_TOOL),
+        ([], WRONG_TOOL),
+        (None, FORMAT),
+    ):
+        mistake = benchmark.judge_all({case.id: Reading("", calls)})[case.id]
+        assert (mistake and mistake.kind) == kind
+
+
+# A folder in the benchmark's layout. Like the benchmark's, its AddAgenda takes any token that the database has and does
+# not compare it. Search needs a package.
+OFFICIAL = {
+    "tool_manager.py": """
+import importlib, json, pathlib
+class ToolManager:
+    def __init__(self):
+        classes = [getattr(importlib.import_module(f"apis.{name.lower()}"), name) for name in NAMES]
+        self.init_databases = {"Account": json.loads(pathlib.Path("init_database/Account.json").read_text())}
+        self.apis = [{"name": c.__name__, "class": c, "input_parameters": c.input_parameters} for c in classes]
+    def get_api_by_name(self, name):
+        return next(api for api in self.apis if api["name"] == name)
+    def init_tool(self, name):
+        tool = self.get_api_by_name(name)["class"]()
+        tool.database = self.get_api_by_name(name)["init_database"]
+        return tool
+    def api_call(self, name, **arguments):
+        return {"input": arguments, "output": self.init_tool(name).call(**arguments)}
+NAMES = ("CheckToken", "AddAgenda", "Search")
+""",
+    "apis/checktoken.py": """
+class CheckToken:
+    input_parameters, database_name = {"token": {"type": "str"}}, "Account"
+""",
+    "apis/addagenda.py": """
+import socket
+class AddAgenda:
+    input_parameters = {"token": {"type": "str"}, "content": {"type": "str"}, "guests": {"type": "list(str)"}}
+    database_name = "Account"
+    def call(self, token, content, guests):
+        if content == "online":
+            socket.create_connection(("127.0.0.1", 9))
+        return "success" if self.database.pop(token, None) else None
+    def check_api_call_correctness(self, response, ground_truth):
+        for one in (response, ground_truth):
+            one["input"].pop("token")
+        return response == ground_truth
+""",
+    "apis/search.py": """
+from some_package.client import Client
+class Search:
+    input_parameters = {"keyword": {"type": "str"}}
+    client = Client()
+""",
+    "init_database/Account.json": '{"t1": "Ann", "t2": "Bob"}',
+}
+
+
+def official_turn(name, **arguments):
+    result = {"input": {**arguments, "guests": ["Cy"]}, "output": "success"}
+    return {"role": "API", "api_name": name, "param_dict": arguments, "result": result}
+
+
+@pytest.mark.parametrize(
+    "index, arguments, right",
+    [
+        (0, {}, True),
+        (0, {"guests": ["Cy"]}, True),
+        (0, {"guests": ["Di"]}, False),
+        (0, {"token": "t2"}, True),  # our rules compare the token
+        (0, {"token": "t3"}, False),
+        (0, {"content": 5}, False),
+        (0, {"tone": "kind"}, False),
+        (0, {"content": "online"}, False),
+        (1, {}, True),  # by our rules: the API cannot run
+        (1, {"keyword": "other"}, False),
+    ],
+)
+def test_the_benchmarks_own_code_decides_if_it_is_there(official, index, arguments, right):
+    assert official.version == "dialogues, the benchmark's own code"
+    case = official.cases[index]
+    [call] = case.ground_truth
+    changed = {"name": call["name"], "arguments": {**call["arguments"], **arguments}}
+    for _ in range(2):  # the database is reset for each call
+        assert (official.judge_all({case.id: Reading("", [changed])})[case.id] is None) == right
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api-bank")
+    turns = [
+        official_turn("AddAgenda", token="t1", content="lunch", guests="['Cy']"),
+        official_turn("Search", keyword="k"),
+    ]
+    write_dialogue(folder, turns)
+    for path, text in OFFICIAL.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(text)
+    (folder / "apibank_l1.json").write_text("[]")  # the benchmark's own code is preferred
+    return ApiBank(folder, log=folder / "log")
+
+
+def test_a_folder_whose_code_fails_is_named(official, tmp_path):
+    folder = tmp_path / "api-bank"
+    shutil.copytree(official._root, folder)
+    (folder / "tool_manager.py").write_text("raise SystemExit('old version')")
+    with pytest.raises(UserError, match=r"fails: old version .*give the whole folder api-bank"):
+        ApiBank(folder, log=tmp_path / "log").impossible()
 
 
 DIALOGUE = [

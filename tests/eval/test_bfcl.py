@@ -59,5 +59,5 @@ def test_a_broken_environment_is_named(tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho no module >&2\nexit 1\n")
     python.chmod(0o755)
-    with pytest.raises(UserError, match=r"BFCL's environment .*python fails: no module .*setup_bfcl\.sh"):
+    with pytest.raises(UserError, match=r"python fails: no module \(see .*export\.log\); .*setup_bfcl\.sh"):
         Bfcl(python, tmp_path)

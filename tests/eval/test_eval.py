@@ -180,7 +180,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_resumes(tmp_path, oracle, data)
     assert 10 < kept < 60
     main(arguments)
     assert sum(oracle.asked.values()) - asked == 60 - kept
-    assert read(tmp_path)[0]["benchmarks"]["api_bank"]["categories"]["level_1_call"]["correct"] == 60
+    assert read(tmp_path)[0]["benchmarks"]["api_bank"]["categories"]["level_1_call"]["scored"] == 60
 
 
 def test_another_template_writes_the_prompts(tmp_path, oracle, data):
@@ -198,17 +198,18 @@ def test_another_template_writes_the_prompts(tmp_path, oracle, data):
 
 
 def test_compare_shows_what_was_gained_and_lost(tmp_path, oracle, data, capsys):
-    evaluate(oracle, data, tmp_path / "a", "--limit", "8")
+    evaluate(oracle, data, tmp_path / "a", "--limit", "1", bench="acebench")
     oracle.answer = say_damaged
-    evaluate(oracle, data, tmp_path / "b", "--limit", "9")
+    evaluate(oracle, data, tmp_path / "b", "--limit", "2", bench="acebench")
     capsys.readouterr()
     main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "a")])
     other, same = capsys.readouterr().out.split("\n## ")[1:]
-    assert "has a response: 1\n" in other and "left out" not in same
-    row = re.search(r"\| api_bank: level_1_call .*", other)[0]
+    assert "has a response: 8\n" in other and "left out" not in same
+    assert re.search(r"\| acebench: en_atom_bool .* 100\.00 ", other)
+    row = re.search(r"\| acebench: all cases .*", other)[0]
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[2:5] + cells[7:10] == ["8", "100.00", "0.00", "0", "8", "0.008"]  # 2 / 2^8
-    assert re.search(r"\| api_bank: all cases .* 0 \| +0 \| 1\.000 \|", same)
+    assert re.search(r"\| acebench: all cases .* 0 \| +0 \| 1\.000 \|", same)
 
 
 def test_published_figures_are_fractions_with_a_source():

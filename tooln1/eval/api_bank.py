@@ -5,11 +5,12 @@ There are two forms of the same calls in the folder that the user names:
 - the benchmark's own dialogues, lv1-lv2-samples/level-1-given-desc/*.jsonl (github.com/AlibabaResearch/DAMO-ConvAI,
   folder api-bank; paper: https://arxiv.org/abs/2304.08244). Their tools are described in apis/*.py beside them, else in
   the function-calling form.
-`api_bank_rules` has the rules.
+In the benchmark's whole folder, its own code judges the dialogues' calls (`api_bank_bridge`); else `api_bank_rules`.
 """
 
 import ast
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,13 +18,17 @@ from typing import Any
 
 from tooln1.errors import UserError
 from tooln1.eval.api_bank_rules import judge_call
-from tooln1.eval.benchmark import WRONG_TOOL, Benchmark, Calls, Case, Mistake, Reading
-from tooln1.files import Line, read_json, read_jsonl, read_text
+from tooln1.eval.benchmark import VALUE, WRONG_TOOL, Benchmark, Calls, Case, Mistake, Reading
+from tooln1.eval.bridge import run_bridge
+from tooln1.files import Line, one_line, read_json, read_jsonl, read_text
 from tooln1.prompt import build_messages
 
 FUNCTION_CALLING = "apibank_l1.json"
 DIALOGUES = "lv1-lv2-samples/level-1-given-desc"
 FORMS = {"function_calling": FUNCTION_CALLING, "dialogues": DIALOGUES}
+# What the benchmark's own code needs besides the dialogues.
+_EVALUATOR = ("tool_manager.py", "apis", "init_database")
+_BRIDGE = Path(__file__).with_name("api_bank_bridge.py")
 CATEGORY = "level_1_call"
 # The dates of the ground truth need it, and the benchmark's own prompt says it.
 CONTEXT = "The year is 2023."
@@ -36,21 +41,53 @@ Turns = list[dict[str, Any]]
 
 
 class ApiBank(Benchmark):
-    """The cases of one form; without `form`, the function-calling form if it is there."""
+    """The cases of one form; without `form`, that which the benchmark's own code can judge, else the function calls."""
 
     name = "api_bank"
 
-    def __init__(self, folder: str | Path, template: str | None = None, form: str | None = None):
-        """Load the cases. Raises UserError if the form is not there, or a file or row is broken."""
-        root, self.version = _find(Path(folder), form)
-        read = _function_calling if self.version == "function_calling" else _dialogues
-        self.cases = [_case(*found, template) for found in read(root)]
+    def __init__(
+        self,
+        folder: str | Path,
+        template: str | None = None,
+        form: str | None = None,
+        log: Path = Path("api_bank.log"),
+    ):
+        """Load the cases. Raises UserError if the form is not there, or a file or row is broken.
+
+        Args:
+            log: for what the benchmark's own code prints.
+        """
+        self._root, form = _find(Path(folder), form)
+        self._log = log
+        self._official = form == "dialogues" and _has_evaluator(self._root)
+        self.version = f"{form}, the benchmark's own code" if self._official else form
+        read = _function_calling if form == "function_calling" else _dialogues
+        self.cases = [_case(*found, template) for found in read(self._root)]
 
     def judge(self, case: Case, reading: Reading) -> Mistake | None:
-        calls = reading.calls or []
-        if len(calls) != 1:
-            return Mistake(WRONG_TOOL, f"{len(calls)} calls instead of 1")
-        return judge_call(calls[0], case.ground_truth[0], case.data["declared"])
+        """Judge the first call, as the benchmark does, by our own rules."""
+        if not reading.calls:
+            return Mistake(WRONG_TOOL, "no call")
+        return judge_call(reading.calls[0], case.ground_truth[0], case.data["declared"])
+
+    def judge_all(self, readings: Mapping[str, Reading]) -> dict[str, Mistake | None]:
+        """Have the benchmark's own code decide if it is there; our rules name the kind of mistake."""
+        mistakes = super().judge_all(readings)
+        if not self._official:
+            return mistakes
+        asked = [
+            {"id": case.id, "call": readings[case.id].calls[0], "turn": case.data["turn"]}
+            for case in self.cases
+            if case.id in readings and readings[case.id].calls
+        ]
+        hint = "give the whole folder api-bank of github.com/AlibabaResearch/DAMO-ConvAI"
+        # -I and -S leave this environment's packages out, -B writes nothing into the benchmark's folder.
+        command = [sys.executable, "-I", "-S", "-B", _BRIDGE]
+        verdicts = run_bridge(command, asked, self._log, hint, folder=self._root)
+        for name, (valid, detail) in verdicts.items():
+            if valid is not None:
+                mistakes[name] = None if valid else mistakes[name] or Mistake(VALUE, one_line(detail, 300))
+        return mistakes
 
     def groups(self, categories: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
         return {"accuracy": categories[CATEGORY]["accuracy"]}
@@ -58,14 +95,21 @@ class ApiBank(Benchmark):
 
 def _find(folder: Path, form: str | None) -> tuple[Path, str]:
     for root in (folder, folder / "api_bank", folder / "api-bank"):
-        for name in (form,) if form else FORMS:
+        for name in (form,) if form else reversed(FORMS) if _has_evaluator(root) else FORMS:
             if (root / FORMS[name]).exists():
                 return root, name
     needed = FORMS[form] if form else f"{FUNCTION_CALLING} or {DIALOGUES}"
     raise UserError(f"{folder}: no {needed} here; give the folder that has API-Bank's data")
 
 
-def _case(where: str, name: str, tools: list[Tool], turns: Turns, call: dict[str, Any], template: str | None) -> Case:
+def _has_evaluator(root: Path) -> bool:
+    return all((root / name).exists() for name in _EVALUATOR)
+
+
+def _case(
+    where: str, name: str, tools: list[Tool], turns: Turns, call: dict[str, Any], turn: Any, template: str | None
+) -> Case:
+    """Make a case; ``turn`` is the benchmark's own turn of the call, with what the API returned."""
     if turns and turns[-1]["role"] == "assistant":
         turns = [*turns, {"role": "user", "content": REQUEST}]
     try:
@@ -73,7 +117,7 @@ def _case(where: str, name: str, tools: list[Tool], turns: Turns, call: dict[str
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{where}: cannot be written as a prompt ({error})") from None
     declared = next((tool["parameters"] for tool in tools if tool["name"] == call["name"]), {})
-    return Case(name, CATEGORY, messages, [call], {"declared": declared})
+    return Case(name, CATEGORY, messages, [call], {"declared": declared, "turn": turn})
 
 
 def _function_calling(root: Path) -> Iterator[tuple]:
@@ -91,7 +135,7 @@ def _function_calling(root: Path) -> Iterator[tuple]:
                 else:
                     content = turn["content"].removesuffix(_MARK).strip()
                     turns.append({"role": roles[turn["role"]], "content": content})
-            yield where, f"{path.stem}/{number}", row["tools"], turns, call
+            yield where, f"{path.stem}/{number}", row["tools"], turns, call, None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{where}: not a case of the function-calling form ({error!r})") from None
 
@@ -125,7 +169,7 @@ def _dialogue(path: Path, lines: Sequence[Line], tools: list[Tool]) -> Iterator[
             output = turn["result"]["output"]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: not a turn of a dialogue ({error!r})") from None
-        yield where, f"{path.stem}/{line.number}", tools, list(turns), call
+        yield where, f"{path.stem}/{line.number}", tools, list(turns), call, turn
         _add_calls(turns, [call])
         turns.append({"role": "tool", "content": json.dumps(output, ensure_ascii=False)})
 

@@ -3,6 +3,7 @@
 The benchmark runs a call against its database and compares what the API got and gave back. Here only the arguments are
 compared, after what the API does to them: an argument that only decides the API's answer is wrong if it differs from
 the ground truth's. docs/evaluation.md lists the rules, their source, and where running the API would decide otherwise.
+`api_bank_official` runs the benchmark's own code, if the user has it.
 """
 
 import json
@@ -18,6 +19,18 @@ _DAY, _SECOND = "%Y-%m-%d", "%Y-%m-%d %H:%M:%S"
 _REFUSED = float("nan")
 # The API's answer does not depend on this argument: it may be given although the ground truth leaves it out.
 _FREE = "Translate.src_lang"
+# Ground truths that the benchmark's own evaluator refuses. It resets its database before each call, which undoes what
+# earlier calls of the dialogue changed.
+_UNDONE = "earlier calls of the dialogue are undone before this one"
+_REFUSED = (
+    ("QueryScene", {}, "the database spells the devices in lower case, the ground truth does not"),
+    ("DeleteMeeting", {}, "the API's check reads an argument that the API does not have"),
+    ("ForgotPassword", {"status": "Verification Code"}, _UNDONE),
+    ("GetUserToken", {"username": "foo", "password": "newpassword"}, _UNDONE),
+    ("GetUserToken", {"username": "user1", "password": "user1newpass"}, _UNDONE),
+    ("RegisterUser", {"username": "foo"}, _UNDONE),
+    ("QueryRegistration", {"patient_name": "Mary", "date": "2023-11-15"}, _UNDONE),
+)
 
 
 def judge_call(
@@ -43,6 +56,9 @@ def judge_call(
         value, kind = call["arguments"][argument], declared[argument].get("type", "str")
         if mistake := _compare(f"{name}.{argument}", value, wanted, kind):
             return Mistake(mistake, f"{argument} is {as_json(value)} instead of {as_json(wanted)}")
+    for tool, arguments, reason in _REFUSED:
+        if tool == name and arguments.items() <= expected.items():
+            return Mistake(VALUE, f"the benchmark refuses its own ground truth: {reason}")
     return None
 
 
@@ -54,7 +70,7 @@ def _compare(place: str, value: Any, expected: Any, kind: str) -> str | None:
         return TYPE
     if _RULES.get(place, eq)(found, wanted):
         return None
-    return VALUE if type(found) is type(wanted) else TYPE
+    return TYPE if isinstance(value, dict | list) and not isinstance(found, list) else VALUE
 
 
 def _convert(value: Any, kind: str) -> Any:
@@ -65,8 +81,6 @@ def _convert(value: Any, kind: str) -> Any:
     """
     if kind in ("list", "list(str)"):
         return _list(value)
-    if isinstance(value, dict | list):
-        raise ValueError("not a text")
     text = str(value)
     if kind == "int":
         if not text.isdecimal():
@@ -117,18 +131,20 @@ def _similar_in_any_case(found: str, wanted: str) -> bool:
     return _similar(found.lower(), wanted.lower())
 
 
-def _not_compared(found: str, wanted: str) -> bool:
-    return True
+def _language(text: str) -> str:
+    """A language's code; the API finds it by its name too. The ground truths have no others."""
+    lower = text.lower()
+    return next((code for code, name in {"fr": "french", "es": "spanish"}.items() if name in lower), lower)
 
 
-def _same_records(found: list, wanted: list) -> bool:
-    """Lists of {"name", "value"}: in any order, values as text."""
+def _not_blank(found: str, wanted: str) -> bool:
+    return bool(found.strip())
 
-    def normalise(records: list) -> list:
-        return sorted(str((str(one["name"]), str(one["value"]))) for one in records)
 
+def _records(found: list, wanted: list) -> bool:
+    """Any list of {"name", "value"} with different names: the benchmark has commented the comparison out."""
     try:
-        return normalise(found) == normalise(wanted)
+        return len({one["name"] for one in found if "value" in one}) == len(found) > 0
     except (KeyError, TypeError):
         return False
 
@@ -137,27 +153,29 @@ def _same_records(found: list, wanted: list) -> bool:
 _RULES: dict[str, Callable[[Any, Any], bool]] = {
     place: rule
     for rule, places in {
-        _similar: "AddAgenda.content ModifyAgenda.content QueryAgenda.content "
-        "AddMeeting.meeting_topic ModifyMeeting.meeting_topic QueryMeeting.meeting_topic",
+        _similar: "AddAgenda.content AddMeeting.meeting_topic ModifyMeeting.meeting_topic QueryMeeting.meeting_topic",
         _similar_in_any_case: "AddReminder.content ModifyReminder.content QueryReminder.content",
-        _not_compared: "DeleteAgenda.content DeleteAgenda.location DeleteReminder.content",
+        _not_blank: "DeleteReminder.content",
+        lambda found, wanted: True: "DeleteAgenda.location",
         _date(_DAY, shown=_DAY): "AppointmentRegistration.date ModifyRegistration.new_appointment_date "
         "QueryRegistration.date QueryStock.date",
         _date(_SECOND, shown=_SECOND): "CancelTimedSwitch.time TimedSwitch.time QueryHealthData.start_time "
         "QueryHealthData.end_time RecordHealthData.time",
         _date(_DAY, "%m-%d", shown="%m-%d"): "QueryHistoryToday.date",
         _by(lambda text: text.strip().lower()): "CancelTimedSwitch.name TimedSwitch.name DeleteScene.name "
-        "QueryScene.name EmergencyKnowledge.symptom SymptomSearch.symptom PlayMusic.music_name SearchEngine.keyword "
-        "SendEmail.receiver Translate.tgt_lang",
+        "QueryScene.name EmergencyKnowledge.symptom SymptomSearch.symptom PlayMusic.music_name SearchEngine.keyword",
+        _by(_language): "Translate.tgt_lang",
+        # The API takes capital letters only after the @.
+        _by(lambda text: (text.strip().split("@")[0], text.strip().lower())): "SendEmail.receiver",
         _by(lambda text: text.upper().strip()): "QueryHealthData.user_id RecordHealthData.user_id "
         "QueryStock.stock_code",
         _by(lambda text: text.replace("_", " ").strip().lower()): "Dictionary.keyword Wiki.keyword",
         _by(str.strip): "AppointmentRegistration.patient_name AppointmentRegistration.doctor_name "
         "QueryRegistration.patient_name CancelRegistration.appointment_id ModifyRegistration.appointment_id "
-        "ModifyRegistration.new_appointment_doctor DocumentQA.url DocumentQA.question QueryBalance.token "
+        "ModifyRegistration.new_appointment_doctor DocumentQA.url DocumentQA.question "
         "SendEmail.subject SendEmail.content",
         _by(lambda text: text.replace(" ", "")): "Calculator.formula",
-        _same_records: "RecordHealthData.health_data",
+        _records: "RecordHealthData.health_data",
     }.items()
     for place in places.split()
 }

@@ -4,10 +4,6 @@ The package lives in its own environment (examples/setup_bfcl.sh), because its p
 runs there. Paper and leaderboard: https://gorilla.cs.berkeley.edu/leaderboard.html.
 """
 
-import json
-import os
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +23,8 @@ from tooln1.eval.benchmark import (
     mean,
 )
 from tooln1.eval.bfcl_ground_truth import ground_truth_calls
-from tooln1.files import one_line, read_json
+from tooln1.eval.bridge import run_bridge
+from tooln1.files import one_line
 from tooln1.prompt import build_messages
 
 # The leaderboard's and the paper's "simple" is the plain mean of the three languages.
@@ -92,24 +89,11 @@ class Bfcl(Benchmark):
         return {"simple": simple, "non_live": non_live, "live": live, "accuracy": mean([non_live, live])}
 
     def _run(self, command: str, argument: Any) -> Any:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        log = self._folder / f"{command}.log"
-        # Without PYTHONPATH and with -P, nothing of this environment or folder gets into the other.
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        environment |= {"BFCL_PROJECT_ROOT": str(self._folder.resolve()), "PYTHONUTF8": "1"}
-        with tempfile.TemporaryDirectory() as scratch, log.open("wb") as output:
-            source, target = Path(scratch) / "in.json", Path(scratch) / "out.json"
-            source.write_text(json.dumps(argument), encoding="utf-8")
-            line = [self._python, "-P", _BRIDGE, command, source, target]
-            done = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
-            if done.returncode == 0:
-                return read_json(target)
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        cause = one_line(lines[-1]) if lines else f"exit code {done.returncode}"
-        raise UserError(
-            f"BFCL's environment {self._python} fails: {cause} (see {log}); "
-            "remove it and run: bash examples/setup_bfcl.sh"
-        )
+        # With -P, nothing of this folder gets into the other environment.
+        line = [self._python, "-P", _BRIDGE, command]
+        project = {"BFCL_PROJECT_ROOT": str(self._folder.resolve())}
+        hint = "remove BFCL's environment and run: bash examples/setup_bfcl.sh"
+        return run_bridge(line, argument, self._folder / f"{command}.log", hint, project)
 
 
 def find_python(given: str | None = None) -> Path:

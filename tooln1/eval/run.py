@@ -31,7 +31,7 @@ def load_benchmarks(
     data: Path | None = None,
     form: str | None = None,
     bfcl_python: str | None = None,
-    bfcl_folder: Path = Path("bfcl"),
+    output: Path = Path(),
 ) -> list[Benchmark]:
     """Load the cases of benchmarks. Raises UserError if one is unknown, or its data are missing or broken.
 
@@ -39,11 +39,11 @@ def load_benchmarks(
         template: the text of the prompt template.
         data: the folder with the data of API-Bank and ACEBench, or the parquet file of `rows`.
         form: which form of API-Bank's data.
-        bfcl_folder: for the files of BFCL's evaluator.
+        output: the folder of the evaluation, for the files of the benchmarks' own code.
     """
     makers = {
-        "bfcl": lambda: Bfcl(find_python(bfcl_python), bfcl_folder, template),
-        "api_bank": lambda: ApiBank(data, template, form),
+        "bfcl": lambda: Bfcl(find_python(bfcl_python), output / "bfcl", template),
+        "api_bank": lambda: ApiBank(data, template, form, output / "api_bank.log"),
         "acebench": lambda: AceBench(data, template),
         "rows": lambda: Rows(data),
     }
