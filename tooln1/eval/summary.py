@@ -14,6 +14,8 @@ from tooln1.eval.benchmark import MISTAKES, Benchmark
 from tooln1.files import one_line, write_json, write_text
 
 RESULTS, SUMMARY, PAGE = "results.jsonl", "summary.json", "summary.md"
+# Where the paper has its main results; the others are ablations.
+_MAIN = ("Table 2", "Figure 3")
 _EXAMPLES = 3
 _LISTED = 50
 # The normal deviate of a two-sided interval at 95 %.
@@ -69,14 +71,19 @@ def wilson(correct: int, total: int) -> tuple[float, float] | None:
     return min(accuracy, max(0.0, centre - half)), max(accuracy, min(1.0, centre + half))
 
 
+def _paper() -> Any:
+    return json.loads((files("tooln1.eval") / "published.json").read_text(encoding="utf-8"))
+
+
 def published() -> list[Row]:
     """Return the paper's figures as in summary.json."""
-    found = json.loads((files("tooln1.eval") / "published.json").read_text(encoding="utf-8"))
+    found = _paper()
     return [
-        {"model": model, "benchmark": benchmark, "group": group, "accuracy": accuracy, "source": found["source"]}
-        for model, benchmarks in found["models"].items()
-        for benchmark, groups in benchmarks.items()
-        for group, accuracy in groups.items()
+        {"model": model, "benchmark": table["benchmark"], "group": group, "accuracy": round(figure / 100, 4)}
+        | {"source": f"{found['source']}, {table['place']}"}
+        for table in found["tables"]
+        for model, figures in table["models"].items()
+        for group, figure in zip(table["groups"], figures, strict=True)
     ]
 
 
@@ -85,7 +92,7 @@ def render(summary: Mapping[str, Any]) -> str:
     lines = [f"# Evaluation of {summary['model']}", "", f"{summary['created']}", ""]
     for name, benchmark in summary["benchmarks"].items():
         for one in make_tables(summary, name):
-            lines += [f"## {one.title}", "", *markdown(one.head, one.rows)]
+            lines += [f"## {one.title}", "", *markdown(one.head, one.rows), *([one.note, ""] if one.note else [])]
         lines += _listed(benchmark)
     return "\n".join(lines)
 
@@ -98,6 +105,7 @@ class Table:
     head: list[str]
     rows: list[list[str]]
     own: int | None = None
+    note: str = ""
 
 
 def make_tables(summary: Mapping[str, Any], name: str) -> list[Table]:
@@ -111,13 +119,15 @@ def make_tables(summary: Mapping[str, Any], name: str) -> list[Table]:
 
     theirs: dict[str, dict[str, float]] = {}
     for figure in summary["published"]:
-        if figure["benchmark"] == name:
+        if figure["benchmark"] == name and figure["source"].endswith(_MAIN):
             theirs.setdefault(figure["model"], {})[figure["group"]] = figure["accuracy"]
     if theirs:
-        groups = [group for group in averages if any(group in figures for figures in theirs.values())]
-        rows = [["this run", *(percent(averages[group]) for group in groups)]]
+        ours = {group: one["accuracy"] for group, one in benchmark["categories"].items()} | averages
+        groups = [group for group in dict.fromkeys(group for one in theirs.values() for group in one) if group in ours]
+        rows = [["this run", *(percent(ours[group]) for group in groups)]]
         rows += [[f"{model} (paper)", *(percent(one.get(group)) for group in groups)] for model, one in theirs.items()]
-        tables.append(Table(f"{name}: accuracy % beside the paper's figures", ["model", *groups], rows, own=0))
+        title, note = f"{name}: accuracy % beside the paper's figures", _paper()["notes"].get(name, "")
+        tables.append(Table(title, ["model", *groups], rows, own=0, note=note))
 
     if mistakes := [[MISTAKES[kind], f"{count:,}"] for kind, count in benchmark["errors"].items() if count]:
         tables.append(Table(f"{name}: mistakes", ["mistake", "responses"], mistakes))
