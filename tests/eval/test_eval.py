@@ -109,7 +109,7 @@ def test_what_is_no_response_ends_the_run_and_counts_nowhere(tmp_path, oracle, d
     oracle.answer, asked = say, oracle.asked.total()
     summary, _ = evaluate(oracle, data, tmp_path, *options)
     assert oracle.asked.total() - asked == 25
-    assert summary["benchmarks"]["api_bank"]["categories"]["level_1_call"]["correct"] == 30
+    assert summary["benchmarks"]["api_bank"]["categories"]["level_1_call"]["scored"] == 30
 
 
 def test_a_message_in_parts_is_judged(tmp_path, oracle, data):
