@@ -5,9 +5,12 @@
 #   MODEL_PATH=…  TRAIN_FILE=…  VAL_FILE=…  RUN_DIR=…      other inputs, another run folder
 #   ENGINE=vllm|sglang  PAPER=1  PLATFORM=cpu              choices of the recipe's groups
 #   LOGGERS=console,file,tensorboard,wandb  VERIFY=full    loggers; read all of the checkpoint before resuming
+#   ACCEPT_CHANGES=1  continue the run of RUN_DIR under other settings; the step is marked in its report
+#   DATA_DIR=data     the folder of prepared data
 # shellcheck shell=bash
 
 root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
+data="${DATA_DIR:-$root/data}"
 
 fail() {
   echo "${0##*/}: $1" >&2
@@ -23,22 +26,30 @@ switch() {
   esac
 }
 
-# need DATA FILE...: requires files of data/DATA. A dry run does not read them, and the doctor reports them itself.
+# need DATA FILE...: requires files of DATA_DIR/DATA. A dry run does not read them, and the doctor reports them itself.
 need() {
   local file
   for file in "${@:2}"; do
     [[ -f "$file" ]] || switch DRY_RUN || switch CHECK ||
-      fail "$file: no such file; make it with 'bash $root/examples/prepare_data.sh $1', or set TRAIN_FILE and VAL_FILE"
+      fail "$file: no such file; make it with '${DATA_DIR:+DATA_DIR=$DATA_DIR }bash $root/examples/prepare_data.sh $1', \
+or set DATA_DIR, or TRAIN_FILE and VAL_FILE of a single run"
   done
 }
 
-# use MODEL DATA RUN: sets the model, the files of data/DATA and the folder runs/RUN, unless the environment sets them.
+# choose_run_dir NAME: sets RUN_DIR to runs/NAME, unless the environment sets it. PAPER=1 is another run.
+choose_run_dir() {
+  local suffix=
+  if switch PAPER; then suffix=_paper; fi
+  RUN_DIR="${RUN_DIR:-$root/runs/$1$suffix}"
+}
+
+# use MODEL DATA RUN: sets the model, the files of DATA_DIR/DATA and the run folder, unless the environment sets them.
 use() {
   command -v tooln1 >/dev/null || fail "tooln1 is not on PATH: activate its environment (README.md)"
   MODEL_PATH="${MODEL_PATH:-$1}"
-  TRAIN_FILE="${TRAIN_FILE:-$root/data/$2/train.parquet}"
+  TRAIN_FILE="${TRAIN_FILE:-$data/$2/train.parquet}"
   VAL_FILE="${VAL_FILE:-$(dirname -- "$TRAIN_FILE")/test.parquet}"
-  RUN_DIR="${RUN_DIR:-$root/runs/$3}"
+  choose_run_dir "$3"
   need "$2" "$TRAIN_FILE" "$VAL_FILE"
 }
 
@@ -47,6 +58,7 @@ launch() {
   local command=(tooln1 train) config="$1" chosen=()
   local inputs=(--run-dir "$RUN_DIR" --model "$MODEL_PATH" --train-file "$TRAIN_FILE")
   [[ -z "${VAL_FILE:-}" ]] || inputs+=(--val-file "$VAL_FILE")
+  if switch ACCEPT_CHANGES; then inputs+=(--accept-changes); fi
   [[ -z "${LOGGERS:-}" ]] || inputs+=("trainer.logger=[${LOGGERS// /}]")
   # Groups come last: Hydra takes the last of several choices.
   if [[ "$config" == *sft* ]]; then
@@ -76,12 +88,31 @@ launch() {
   exec "${command[@]}" "${inputs[@]}" "$config" "${@:2}" "${chosen[@]}"
 }
 
-# sweep "NAME ..." FUNCTION [ARGUMENTS]: calls FUNCTION NAME ARGUMENTS, which launches a run, for one name after another.
+# sweep VARIABLE "MEMBER ..." "VARIED ..." FUNCTION [ARGUMENTS]: calls FUNCTION MEMBER ARGUMENTS, which launches a run, for
+# one member after another: all, or those that VARIABLE names. VARIED are the variables and settings in which the members
+# differ; the user must not give them to all. Everything wrong with any member is told before the first run.
 # A run that failed or was stopped ends the sweep; a check continues with the next run.
 sweep() {
-  local name code=0
-  for name in $1; do
-    "$2" "$name" "${@:3}" &
+  local variable="$1" known="$2" varied="$3" run="$4" name members code=0
+  shift 4
+  for name in $varied; do
+    if [[ "$name" == [A-Z]* && -n "${!name:-}" || " $* " == *" "?(+)?(+)"$name"[=\ ]* ]]; then
+      fail "$name is given, but the runs of this sweep differ in it ($variable selects some): leave it out"
+    fi
+  done
+  read -ra members <<<"${!variable:-$known}"
+  for name in "${members[@]:-}"; do
+    [[ -n "$name" && " $known " == *" $name "* ]] || fail "$variable=$name: expected ${known// / or }"
+  done
+  for name in "${members[@]}"; do
+    (
+      # shellcheck disable=SC2329  # "$run" calls it
+      launch() { :; }
+      "$run" "$name" "$@"
+    ) || exit
+  done
+  for name in "${members[@]}"; do
+    "$run" "$name" "$@" &
     finish $! || code=$?
     if switch DRY_RUN || { ((code)) && ! switch CHECK; }; then break; fi
   done

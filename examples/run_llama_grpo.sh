@@ -20,10 +20,9 @@ train() {
   case "$version" in
     3) model=meta-llama/Meta-Llama-3-8B-Instruct ;;
     3.1) model=meta-llama/Llama-3.1-8B-Instruct ;;
-    *) fail "VERSIONS=$version: expected 3 or 3.1" ;;
   esac
   use "$model" about-21k llama_grpo
   RUN_DIR="$RUN_DIR/$version"
   launch tool_n1_grpo trainer.experiment_name="llama${version}_grpo" data.max_response_length=4096 "${@:2}"
 }
-sweep "${VERSIONS:-3 3.1}" train "$@"
+sweep VERSIONS "3 3.1" "MODEL_PATH actor_rollout_ref.model.path --model" train "$@"

@@ -19,4 +19,4 @@ train() {
   RUN_DIR="$RUN_DIR/$size"
   launch tool_n1_grpo trainer.experiment_name="qwen_scaling_$size" platform="$platform" "${@:2}"
 }
-sweep "${SIZES:-0.5B 1.5B 3B 7B 14B}" train "$@"
+sweep SIZES "0.5B 1.5B 3B 7B 14B" "MODEL_PATH actor_rollout_ref.model.path --model" train "$@"

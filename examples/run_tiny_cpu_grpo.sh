@@ -13,7 +13,8 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 source "$root/examples/setup_cpu.sh" cpu
 
 SEED="${SEED:-0}"
-RUN_DIR="$(realpath -m -- "${RUN_DIR:-$root/runs/tiny}")"
+choose_run_dir tiny
+RUN_DIR="$(realpath -m -- "$RUN_DIR")"
 [[ "$SEED" =~ ^[0-9]+$ ]] || fail "SEED=$SEED: expected a whole number, 0 or more"
 [[ "${WARM_START_ROWS:-1}" =~ ^[1-9][0-9]*$ ]] ||
   fail "WARM_START_ROWS=$WARM_START_ROWS: expected a number of conversations, 1 or more"

@@ -62,10 +62,36 @@ def test_arguments_become_settings(config, run_dir, overrides, expected):
     assert {key: list(value) if OmegaConf.is_list(value) else value for key, value in found.items()} == expected
 
 
-def test_verl_composes_the_same_configuration():
-    """verl's process composes again, from the same overrides."""
-    ours = settings("tool_n1_grpo", "trainer.save_freq=3", "preset=paper", "trainer.logger=console")
-    assert compose("tool_n1_grpo", ours.all_overrides) == ours.composed
+def test_verl_composes_the_same_configuration_wherever_it_runs(tmp_path, monkeypatch):
+    """verl's process composes again, from the same overrides; paths do not depend on its working directory."""
+    names = {"it's.parquet", "more.parquet", "reward.py", "model"}
+    for name in names:
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    relative = ['data.train_files=["it\'s.parquet",more.parquet]', "reward.custom_reward_function.path=reward.py"]
+    ours = settings("tool_n1_grpo", "preset=paper", "trainer.logger=console", *relative, model="model")
+    composed, overrides = ours.composed, ours.all_overrides
+    monkeypatch.chdir("/")
+    assert compose("tool_n1_grpo", overrides) == composed
+    named = [*composed.data.train_files, composed.reward.custom_reward_function.path]
+    assert {*named, composed.actor_rollout_ref.model.path} == {str(tmp_path / name) for name in names}
+
+
+@pytest.mark.parametrize(
+    "override, key, expected",
+    [
+        ("trainer.default_local_dir=elsewhere", "trainer.default_local_dir", "{folder}/elsewhere"),  # made by the run
+        ("data.custom_cls.path='~/mine.py'", "data.custom_cls.path", "{folder}/mine.py"),
+        ("data.custom_cls.path=pkg://mine", "data.custom_cls.path", "pkg://mine"),
+        ("model.path=Qwen/Qwen3-8B", "model.path", "Qwen/Qwen3-8B"),
+        ("trainer.experiment_name=mine.py", "trainer.experiment_name", "mine.py"),  # no path, whatever lies here
+    ],
+)
+def test_paths_and_only_paths_become_absolute(override, key, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.py").touch()
+    assert OmegaConf.select(settings("tool_n1_sft", override).composed, key) == expected.format(folder=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -80,12 +106,6 @@ def test_a_mistake_is_one_line(overrides, named):
     with pytest.raises(UserError) as error:
         settings("tool_n1_sft", *overrides).composed  # noqa: B018
     assert named in str(error.value) and "\n" not in str(error.value)
-
-
-def test_a_relative_folder_is_valid_from_verls_working_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "model").mkdir()
-    assert settings("tool_n1_sft", model="model").composed.model.path == str(tmp_path / "model")
 
 
 def test_the_validation_file_lies_beside_the_training_file(tmp_path):

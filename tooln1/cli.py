@@ -68,6 +68,9 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--val-file", metavar="PARQUET", help="the rows to validate on (default: test.parquet beside the training file)"
     )
+    parser.add_argument(
+        "--accept-changes", action="store_true", help="continue the folder's run under other settings, and note it"
+    )
 
 
 def _settings(arguments: argparse.Namespace, **more: bool) -> "Settings":
@@ -80,6 +83,7 @@ def _settings(arguments: argparse.Namespace, **more: bool) -> "Settings":
         model=arguments.model,
         train_file=arguments.train_file,
         val_file=arguments.val_file,
+        accept_changes=arguments.accept_changes,
         **more,
     )
 

@@ -9,6 +9,7 @@
 import contextlib
 import difflib
 import io
+import json
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -101,7 +102,7 @@ def is_sft(config: DictConfig) -> bool:
 
 def missing_keys(config: DictConfig) -> list[str]:
     """Return which of the user's inputs, files and model, are not set, as dotted keys."""
-    with _checking("the settings"):
+    with checking("the settings"):
         return [key for key in (_SFT_INPUTS if is_sft(config) else _PPO_INPUTS) if not OmegaConf.select(config, key)]
 
 
@@ -122,7 +123,7 @@ def validate(config: DictConfig) -> None:
     """
     require_inputs(config)
     config = config.copy()
-    with _checking("the settings"):
+    with checking("the settings"):
         OmegaConf.resolve(config)
         if not is_sft(config):
             _validate_ppo(config)
@@ -130,7 +131,7 @@ def validate(config: DictConfig) -> None:
         part = OmegaConf.select(config, name)
         # Another engine of verl's than FSDP has no fsdp_config.
         if part is not None:
-            with _checking(name):
+            with checking(name):
                 _build(part)
 
 
@@ -157,7 +158,8 @@ def _build(part: DictConfig) -> Any:
 
 
 @contextlib.contextmanager
-def _checking(part: str) -> Iterator[None]:
+def checking(part: str) -> Iterator[None]:
+    """Turn an error of verl, Hydra or OmegaConf about a part of the settings into a UserError."""
     try:
         yield
     except Exception as error:  # verl raises AssertionError, ValueError and TypeError; Hydra and OmegaConf, their own
@@ -183,3 +185,19 @@ def dotted_keys(node: dict[str, Any], name: str = "") -> Iterator[str]:
         yield dotted
         if isinstance(child, dict):
             yield from dotted_keys(child, dotted)
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of everything in nested mappings that is no mapping; an empty one is a value."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from leaves(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def plain(value: Any) -> str:
+    """Write a setting's value as text."""
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

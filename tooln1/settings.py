@@ -4,15 +4,17 @@
 """
 
 import netrc
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tooln1.config import compose, is_sft, quote
+from tooln1.config import compose, is_sft, leaves, quote
 from tooln1.errors import UserError
 from tooln1.run_folder import RunFolder
 
@@ -27,6 +29,10 @@ LOGGERS = {
     "trackio": "trackio",
     "clearml": "clearml",
 }
+
+# Settings that name a file or folder, or several; those that verl writes to.
+_PATH = re.compile(r"(\w+\.)*(\w+_)?(path|files?|dir)|data\.tokenizer")
+_OUTPUT = re.compile(r"trainer\.(default_local|rollout_data|validation_data)_dir")
 
 # verl's name for the trainer of tooln1/train/trainer.py; importing that module would import torch.
 LONG_RUN = "long_run"
@@ -44,6 +50,7 @@ class Settings:
         train_file: a parquet file.
         val_file: a parquet file (default: test.parquet beside a ``train_file`` named train.parquet, if it exists).
         verify_checkpoint: whether to read all of the checkpoint before resuming from it.
+        accept_changes: whether to continue a run whose defining settings were others (tooln1/checks/same_run.py).
     """
 
     config: str
@@ -53,6 +60,7 @@ class Settings:
     train_file: str | None = None
     val_file: str | None = None
     verify_checkpoint: bool = False
+    accept_changes: bool = False
 
     @cached_property
     def folder(self) -> RunFolder:
@@ -95,7 +103,7 @@ class Settings:
     @property
     def all_overrides(self) -> list[str]:
         """Everything that verl's entry point gets besides the YAML files, in order."""
-        return [*self._composition[0], f"trainer.logger=[{','.join(self.composed.trainer.logger)}]"]
+        return self._composition[0]
 
     @cached_property
     def _composition(self) -> tuple[list[str], DictConfig]:
@@ -111,7 +119,13 @@ class Settings:
             )
             before.append(f"actor_rollout_ref.rollout.max_model_len={rollout.max_model_len}")
         config.trainer.logger = _loggers(config.trainer.logger)
-        return [*before, *self.overrides], config
+        after = [f"trainer.logger=[{','.join(config.trainer.logger)}]"]
+        # verl's processes run in other folders, and the next attempt may start from another one.
+        for key, value in leaves(OmegaConf.to_container(config)):
+            if (absolute := absolute_paths(key, value)) != value:
+                OmegaConf.update(config, key, absolute)
+                after.append(f"{key}={_override_value(absolute)}")
+        return [*before, *self.overrides, *after], config
 
     @property
     def _places(self) -> dict[str, object]:
@@ -133,9 +147,9 @@ class Settings:
             beside = Path(self.train_file).with_name("test.parquet")
             val_file = str(beside) if beside.exists() else None
         return {
-            "model.path" if self.is_sft else "actor_rollout_ref.model.path": _absolute(self.model),
-            "data.train_files": _absolute(self.train_file),
-            "data.val_files": _absolute(val_file),
+            "model.path" if self.is_sft else "actor_rollout_ref.model.path": self.model,
+            "data.train_files": self.train_file,
+            "data.val_files": val_file,
         }
 
 
@@ -167,10 +181,21 @@ def _loggers(chosen: str | Sequence[str]) -> list[str]:
     return names if "file" in names else [*names, "file"]
 
 
-def _absolute(value: str | None) -> str | None:
-    """Return a path that does not depend on verl's working directory; a name on the hub stays as it is."""
-    path = Path(value or "").expanduser()
-    return str(path.resolve()) if value and path.exists() else value
+def absolute_paths(key: str, value: Any) -> Any:
+    """Return the value of a setting with every path in it absolute.
+
+    Outputs need not exist. An input that does not exist stays as it is: it may be a model's name on the hub.
+    """
+    if isinstance(value, list):
+        return [absolute_paths(key, one) for one in value]
+    if not isinstance(value, str) or not value or not _PATH.fullmatch(key) or "${" in value:
+        return value
+    path = Path(value).expanduser()
+    return str(path.resolve()) if path.exists() or _OUTPUT.fullmatch(key) else value
+
+
+def _override_value(value: str | list[str]) -> str:
+    return quote(value) if isinstance(value, str) else f"[{','.join(map(quote, value))}]"
 
 
 def wandb_mode(environ: Mapping[str, str]) -> str:

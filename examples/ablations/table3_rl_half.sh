@@ -10,7 +10,7 @@
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"
 
-TRAIN_FILE="${TRAIN_FILE:-$root/data/halves/test.parquet}"
-VAL_FILE="${VAL_FILE:-$root/data/single-turn-5518/test.parquet}"
+TRAIN_FILE="${TRAIN_FILE:-$data/halves/test.parquet}"
+VAL_FILE="${VAL_FILE:-$data/single-turn-5518/test.parquet}"
 use Qwen/Qwen2.5-7B-Instruct halves table3_rl_half
 launch tool_n1_grpo trainer.experiment_name=table3_rl_half "$@"

@@ -11,10 +11,10 @@
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"
 
-TRAIN_FILE="${TRAIN_FILE:-$root/data/halves/test.parquet}"
-VAL_FILE="${VAL_FILE:-$root/data/single-turn-5518/test.parquet}"
+TRAIN_FILE="${TRAIN_FILE:-$data/halves/test.parquet}"
+VAL_FILE="${VAL_FILE:-$data/single-turn-5518/test.parquet}"
 use Qwen/Qwen2.5-7B-Instruct halves table3_sft_then_rl
-conversations="${SFT_TRAIN_FILE:-$root/data/sft-reason-half/train.parquet}"
+conversations="${SFT_TRAIN_FILE:-$data/sft-reason-half/train.parquet}"
 need sft-reason-half "$conversations"
 
 RUN_DIR="$RUN_DIR/sft" TRAIN_FILE="$conversations" VAL_FILE='' \

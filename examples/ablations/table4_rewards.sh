@@ -12,11 +12,12 @@
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../common.sh"
 
+kwargs=reward.custom_reward_function.reward_kwargs
 train() {
   local variant="$1"
   use Qwen/Qwen2.5-7B-Instruct about-21k table4
   RUN_DIR="$RUN_DIR/$variant"
   launch tool_n1_grpo trainer.experiment_name="table4_$variant" \
-    ++reward.custom_reward_function.reward_kwargs.variant="$variant" "${@:2}"
+    "++$kwargs.variant=$variant" "${@:2}"
 }
-sweep "${VARIANTS:-partial_reason partial_reason_name binary_no_reason binary}" train "$@"
+sweep VARIANTS "partial_reason partial_reason_name binary_no_reason binary" "$kwargs $kwargs.variant" train "$@"

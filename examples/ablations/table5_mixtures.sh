@@ -5,7 +5,7 @@
 #   bash examples/ablations/table5_mixtures.sh [HYDRA_OVERRIDES]
 #
 # Data:     xLAM alone; ToolACE's single turns; all of ToolACE; both sources. MIXTURES="…" selects some of them, or
-#           other folders of data/
+#           other folders of DATA_DIR
 # Model:    Qwen/Qwen2.5-7B-Instruct
 # Hardware: 8 GPUs of 80 GB, as for examples/run_qwen7b_grpo.sh
 # Time:     about 23, 3, 4 and 27 hours on H100s: 7 epochs of each (estimated: docs/reproduce.md says how)
@@ -18,4 +18,9 @@ train() {
   RUN_DIR="$RUN_DIR/$mixture"
   launch tool_n1_grpo trainer.experiment_name="table5_$mixture" "${@:2}"
 }
-sweep "${MIXTURES:-xlam-only toolace-single toolace-only full}" train "$@"
+known="xlam-only toolace-single toolace-only full"
+MIXTURES="${MIXTURES:-$known}"
+for file in "$data"/*/train.parquet; do
+  [[ ! -f "$file" ]] || known+=" $(basename -- "$(dirname -- "$file")")"
+done
+sweep MIXTURES "$known" "TRAIN_FILE data.train_files --train-file" train "$@"

@@ -4,7 +4,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from example_scripts import ROOT, run_script
+from example_scripts import ROOT, replace_program, run_script
 
 from tooln1.data.rows import digest
 from tooln1.prompt import format_response
@@ -68,6 +68,50 @@ def test_sft_data_have_no_reasoning_or_that_of_the_responses(prepare, data):
     reasons = prepare("sft-reason-half")
     assert all("The user wants it." in row["messages"][-1]["content"] for row in reasons["train"])
     assert sum(map(len, reasons.values())) == len(prepare("halves")["train"])
+
+
+@pytest.fixture
+def steps(tmp_path):
+    """Runs the script with a `python` that only notes its arguments and fails where asked; returns code and scripts."""
+
+    def run(name, failing="nothing"):
+        program = f'step=$(basename "$1" .py); echo "$step" >>{tmp_path}/steps; [ "$step" != {failing} ] || exit 7'
+        done = run_script(
+            "prepare_data.sh",
+            name,
+            DATA_DIR=tmp_path,
+            PATH=replace_program(tmp_path, f"#!/bin/sh\n{program}\n", "python"),
+        )
+        return done.returncode, (tmp_path / "steps").read_text().split()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("toolace-only", ["toolace", "mix"]),
+        ("toolace-single", ["toolace", "mix"]),
+        ("xlam-only", ["xlam", "mix"]),
+        ("full", ["toolace", "xlam", "mix"]),
+        ("sft-reason-half", ["toolace", "xlam", "mix", "mix", "sft"]),
+    ],
+)
+def test_only_what_a_name_needs_is_prepared(name, expected, steps):
+    # xLAM is gated: who wants ToolACE alone needs no access.
+    assert steps(name) == (0, expected)
+
+
+@pytest.mark.parametrize(
+    "name, failing, done",
+    [
+        ("full", "toolace", ["toolace"]),
+        ("sft-no-reason", "xlam", ["toolace", "xlam"]),
+        ("sft-reason-half", "mix", ["toolace", "xlam", "mix"]),
+    ],
+)
+def test_a_failed_step_ends_the_script_with_its_exit_code(name, failing, done, steps):
+    assert steps(name, failing) == (7, done)
 
 
 def test_an_unknown_name_is_one_line_and_exit_code_2():

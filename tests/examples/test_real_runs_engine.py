@@ -5,9 +5,11 @@ half an hour on two cores, so they are slow tests. tests/e2e runs the quickstart
 """
 
 import json
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from example_scripts import TRAINING, run_script
 
 from tooln1.files import read_jsonl
@@ -23,9 +25,11 @@ ONE_STEP = [
     # run_llama_grpo.sh sets another length.
     "data.max_response_length=96",
 ]
+# What a sweep chooses itself: a model's name, which is a folder where the script runs, or a folder of data.
+MODELS = ("Qwen/Qwen2.5-14B-Instruct", "meta-llama/Meta-Llama-3-8B-Instruct")
 # platform/cpu.yaml's batch size times the paper's rollouts per prompt.
 ROLLOUTS = 16 * 5
-# One run of a sweep: the others differ by a name or a file, which is replaced here anyway.
+# One run of a sweep: the others differ by a name or a file.
 FIRST = {"SIZES": "14B", "VERSIONS": "3", "MIXTURES": "full"}
 VARIANTS = ("partial_reason", "partial_reason_name", "binary_no_reason", "binary")
 # Each of these has its own test below.
@@ -44,8 +48,12 @@ def conversations(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def train(tiny_model, tiny_data):
+def train(tiny_model, tiny_data, tmp_path_factory):
     """Runs a script on the CPU; a run that fails shows the end of its output."""
+    here = tmp_path_factory.mktemp("here")
+    for path, target in (*((here / name, tiny_model) for name in MODELS), (here / "data" / "full", tiny_data)):
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to(target)
 
     def run(script, folder, *arguments, **variables):
         chosen = {
@@ -54,9 +62,16 @@ def train(tiny_model, tiny_data):
             "TRAIN_FILE": tiny_data / "train.parquet",
             "VAL_FILE": tiny_data / "test.parquet",
             "RUN_DIR": folder,
+            "DATA_DIR": here / "data",
             **variables,
         }
-        done = run_script(script, *arguments, timeout=3000, **chosen)
+        varied = {
+            "run_qwen_scaling.sh": "MODEL_PATH",
+            "run_llama_grpo.sh": "MODEL_PATH",
+            "table5_mixtures.sh": "TRAIN_FILE",
+        }
+        chosen.pop(varied.get(Path(script).name), None)
+        done = run_script(script, *arguments, timeout=3000, cwd=here, **chosen)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
     return run
@@ -110,8 +125,9 @@ def test_grpo_starts_from_the_sft_model(train, tmp_path, tiny_data):
     assert_one_step(tmp_path / "run" / "rl")
     batches = pq.read_metadata(tiny_data / "sft.parquet").num_rows // 4
     assert tracked_step(tmp_path / "run" / "sft" / "checkpoints") == 3 * batches
-    made_of = json.loads((tmp_path / "run" / "rl" / "run.json").read_text())["made_of"]
-    assert made_of["model_path"].startswith(str(tmp_path / "run" / "sft" / "checkpoints"))
+    config = yaml.safe_load((tmp_path / "run" / "rl" / "config.yaml").read_text())
+    started_from = config["actor_rollout_ref"]["model"]["path"]
+    assert started_from.startswith(str(tmp_path / "run" / "sft" / "checkpoints"))
 
 
 def test_each_reward_trains_by_its_own_score_and_logs_the_common_acc(train, reason_sft, tmp_path):

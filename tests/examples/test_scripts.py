@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from example_scripts import EXAMPLES, ROOT, SHELL, TRAINING, environment, launched, replace_tooln1, run_script
+from example_scripts import EXAMPLES, ROOT, SHELL, TRAINING, environment, launched, replace_program, run_script
 
 from tooln1.reward_score.toolcall import compute_score
 
@@ -24,6 +24,26 @@ def files(tmp_path):
     for name in names.values():
         (tmp_path / name).touch()
     return {variable: str(tmp_path / name) for variable, name in names.items()}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The variable for a folder of prepared data, all of which exist."""
+    for name in (
+        "about-21k",
+        "halves",
+        "sft-reason-half",
+        "xlam-only",
+        "toolace-single",
+        "toolace-only",
+        "full",
+        "mine",
+    ):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for side in ("train", "test"):
+            (tmp_path / "data" / name / f"{side}.parquet").touch()
+    (tmp_path / "data" / "single-turn-5518").symlink_to("halves")
+    return {"DATA_DIR": str(tmp_path / "data")}
 
 
 def option(run, name):
@@ -48,9 +68,11 @@ def test_every_run_has_its_own_folder_and_name_and_gets_the_users_settings(scrip
     mine = ["trainer.save_freq=3", "trainer.project_name='two words'"]
     runs = launched(tmp_path, script, *mine)
     folders = {Path(option(run, "--run-dir")) for run in runs}
+    paper = {Path(option(run, "--run-dir")) for run in launched(tmp_path, script, PAPER=1)}
     names = {setting(run, "trainer.experiment_name") for run in runs}
     assert len(folders) == len(names) == len(runs) > 0
-    assert all(ROOT / "runs" in folder.parents for folder in folders)
+    assert len(paper) == len(folders) and not paper & folders
+    assert all(ROOT / "runs" in folder.parents for folder in folders | paper)
     assert runs[-1][-2:] == mine
 
 
@@ -80,10 +102,11 @@ def test_groups_of_the_environment_come_last_so_that_they_win(script, variables,
 def test_the_environment_chooses_model_files_folder_and_loggers_alike(variables, command, tmp_path, files):
     folder, train = tmp_path / "run", files["TRAIN_FILE"]
     mine = {"MODEL_PATH": "me/mine", "TRAIN_FILE": train, "RUN_DIR": folder, "LOGGERS": "console, wandb", "CHECK": 0}
+    mine["ACCEPT_CHANGES"] = 1
     (run,) = launched(tmp_path, "run_qwen7b_grpo.sh", **mine | variables)
     assert run == [
         *(*command, "--run-dir", str(folder), "--model", "me/mine", "--train-file", train),
-        *("--val-file", files["VAL_FILE"], "trainer.logger=[console,wandb]"),
+        *("--val-file", files["VAL_FILE"], "--accept-changes", "trainer.logger=[console,wandb]"),
         *("tool_n1_grpo", "trainer.experiment_name=qwen7b_grpo"),
     ]
 
@@ -94,7 +117,7 @@ def test_a_dry_run_of_a_sweep_shows_its_first_run(tmp_path):
 
 @pytest.mark.parametrize("check, runs", [(1, 4), (0, 1)])
 def test_a_failure_ends_a_sweep_but_not_its_check(check, runs, tmp_path, files):
-    path = replace_tooln1(tmp_path, "#!/bin/sh\necho run\nexit 7\n")
+    path = replace_program(tmp_path, "#!/bin/sh\necho run\nexit 7\n")
     done = run_script("ablations/table4_rewards.sh", PATH=path, CHECK=check, **files)
     assert (done.returncode, done.stdout) == (7, "run\n" * runs)
 
@@ -109,17 +132,55 @@ def test_the_four_rewards_are_those_of_the_scorer(tmp_path):
 
 @pytest.mark.parametrize("script", TRAINING, ids=str)
 def test_missing_data_is_one_line_and_exit_code_2(script, tmp_path):
-    missing = tmp_path / "train.parquet"
-    done = run_script(script, TRAIN_FILE=missing, SFT_TRAIN_FILE=missing, RUN_DIR=tmp_path / "run")
+    done = run_script(script, DATA_DIR=tmp_path, RUN_DIR=tmp_path / "run")
     (line,) = done.stderr.splitlines()
-    assert done.returncode == 2 and f"{missing}: no such file" in line and "prepare_data.sh" in line
+    assert done.returncode == 2 and ".parquet: no such file" in line
+    assert f": {tmp_path}/" in line and f"'DATA_DIR={tmp_path} bash {EXAMPLES / 'prepare_data.sh'}" in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "script, variables, argument, expected",
+    [
+        ("run_qwen_scaling.sh", {"MODEL_PATH": "me/mine"}, None, "MODEL_PATH is given"),
+        ("run_llama_grpo.sh", {"MODEL_PATH": "me/mine", "VERSIONS": "3"}, None, "MODEL_PATH is given"),
+        ("run_llama_grpo.sh", {}, "actor_rollout_ref.model.path=me/mine", "model.path is given"),
+        (
+            "ablations/table4_rewards.sh",
+            {},
+            "++reward.custom_reward_function.reward_kwargs.variant=x",
+            "variant is given",
+        ),
+        ("ablations/table5_mixtures.sh", {"TRAIN_FILE": "x.parquet"}, None, "TRAIN_FILE is given"),
+        ("ablations/table5_mixtures.sh", {}, "data.train_files=x.parquet", "data.train_files is given"),
+        ("run_qwen_scaling.sh", {"SIZES": "3B 8B"}, None, "SIZES=8B: expected 0.5B or 1.5B or"),
+        ("run_llama_grpo.sh", {"VERSIONS": "2"}, None, "VERSIONS=2: expected 3 or 3.1"),
+        ("ablations/table4_rewards.sh", {"VARIANTS": " "}, None, "VARIANTS=: expected partial_reason or"),
+        ("ablations/table5_mixtures.sh", {"MIXTURES": "mine no-such"}, None, "MIXTURES=no-such: expected xlam-only or"),
+    ],
+)
+@pytest.mark.parametrize("switch", [{}, {"DRY_RUN": 1}, {"CHECK": 1}], ids=str)
+def test_a_sweep_refuses_what_would_make_its_runs_the_same(
+    script, variables, argument, expected, switch, data, tmp_path
+):
+    path = replace_program(tmp_path, "#!/bin/sh\necho run\n")
+    done = run_script(script, *filter(None, [argument]), PATH=path, **switch, **variables, **data)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "") and expected in line
+
+
+def test_a_sweep_takes_other_folders_of_data(data, tmp_path):
+    (run,) = launched(tmp_path, "ablations/table5_mixtures.sh", MIXTURES="mine", **data)
+    assert option(run, "--train-file") == f"{data['DATA_DIR']}/mine/train.parquet"
+    (tmp_path / "data" / "full" / "test.parquet").unlink()
+    done = run_script("ablations/table5_mixtures.sh", PATH=replace_program(tmp_path, "#!/bin/sh\necho run\n"), **data)
+    # What the last run lacks is told before the first run.
+    assert (done.returncode, done.stdout) == (2, "") and "full/test.parquet: no such file" in done.stderr
 
 
 @pytest.mark.parametrize(
     "script, variables, expected",
     [
-        ("run_llama_grpo.sh", {"VERSIONS": "2"}, "VERSIONS=2: expected 3 or 3.1"),
         ("run_qwen7b_grpo.sh", {"PAPER": "yes", "DRY_RUN": 1}, "PAPER=yes: expected 1 or 0"),
         ("run_qwen7b_grpo.sh", {"ENGINE": "tgi", "DRY_RUN": 1}, "ENGINE=tgi: expected vllm or sglang"),
         ("run_qwen7b_grpo.sh", {"VERIFY": "1", "DRY_RUN": 1}, "VERIFY=1: expected full"),
@@ -166,21 +227,21 @@ def interrupt(number, script, *arguments, **variables):
 
 
 @pytest.mark.parametrize("script", ["ablations/table5_mixtures.sh", "ablations/table3_sft_then_rl.sh"])
-def test_sigterm_reaches_the_run_and_no_other_run_starts(script, tmp_path, files):
-    path = replace_tooln1(tmp_path, SLOW_TO_STOP)
-    output, _, code = interrupt(signal.SIGTERM, script, PATH=path, RUN_DIR=tmp_path / "run", **files)
+def test_sigterm_reaches_the_run_and_no_other_run_starts(script, tmp_path, data):
+    path = replace_program(tmp_path, SLOW_TO_STOP)
+    output, _, code = interrupt(signal.SIGTERM, script, PATH=path, RUN_DIR=tmp_path / "run", **data)
     assert (output, code) == ("saved\n", 75)
 
 
 def test_ctrl_c_ends_the_run_and_the_script(tmp_path, files):
-    path = replace_tooln1(tmp_path, SLOW_TO_STOP)
+    path = replace_program(tmp_path, SLOW_TO_STOP)
     output, error, code = interrupt(signal.SIGINT, "run_qwen_scaling.sh", PATH=path, RUN_DIR=tmp_path / "run", **files)
     assert output == "" and "KeyboardInterrupt" in error and code != 0
 
 
 def test_slurms_signal_reaches_the_run_and_its_exit_code_is_the_jobs(tmp_path):
     """Slurm's and Ray's commands are replaced: this tests what the job script does with the script that it runs."""
-    path = replace_tooln1(tmp_path, SLOW_TO_STOP)
+    path = replace_program(tmp_path, SLOW_TO_STOP)
     srun = "[ $1 = bash ] && exec sleep 60; echo 10.0.0.1"
     for name, body in {"scontrol": "echo node1", "srun": srun, "ray": "echo '\"node_id\"'"}.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")

@@ -19,7 +19,19 @@ TRAINING = [
 # The variables that decide about a run; each test sets its own.
 _SWITCHES = {
     *("MODEL_PATH", "TRAIN_FILE", "VAL_FILE", "SFT_TRAIN_FILE", "RUN_DIR", "DATA_DIR"),
-    *("DRY_RUN", "CHECK", "ENGINE", "PAPER", "PLATFORM", "LOGGERS", "VERIFY", "SIZES", "VERSIONS", "VARIANTS"),
+    *(
+        "DRY_RUN",
+        "CHECK",
+        "ACCEPT_CHANGES",
+        "ENGINE",
+        "PAPER",
+        "PLATFORM",
+        "LOGGERS",
+        "VERIFY",
+        "SIZES",
+        "VERSIONS",
+        "VARIANTS",
+    ),
     *("MIXTURES", "SEED", "WARM_START_ROWS", "VERL_PLATFORM"),
 }
 
@@ -31,16 +43,18 @@ def environment(**settings: object) -> dict[str, str]:
     return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), **{key: str(value) for key, value in settings.items()}}
 
 
-def run_script(script, *arguments: str, timeout: float = 60, **settings: object) -> subprocess.CompletedProcess:
-    """Run a script of examples/ from the root of the file system."""
+def run_script(
+    script, *arguments: str, timeout: float = 60, cwd: str | Path = "/", **settings: object
+) -> subprocess.CompletedProcess:
+    """Run a script of examples/, by default from the root of the file system."""
     command = ["bash", str(EXAMPLES / script), *arguments]
     env = environment(**settings)
-    return subprocess.run(command, cwd="/", env=env, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout)
 
 
-def replace_tooln1(folder: Path, program: str) -> str:
-    """Write a program to take the place of `tooln1`, and return the PATH that finds it."""
-    path = folder / "bin" / "tooln1"
+def replace_program(folder: Path, program: str, name: str = "tooln1") -> str:
+    """Write a program to take the place of another one, and return the PATH that finds it."""
+    path = folder / "bin" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(program)
     path.chmod(0o755)
@@ -49,7 +63,7 @@ def replace_tooln1(folder: Path, program: str) -> str:
 
 def launched(folder: Path, script, *arguments: str, **settings: object) -> list[list[str]]:
     """Return the arguments of every `tooln1` command that a script launches; with CHECK=1, unless settings differ."""
-    path = replace_tooln1(folder, "#!/bin/sh\nprintf '%s\\n' \"$@\" --end\n")
+    path = replace_program(folder, "#!/bin/sh\nprintf '%s\\n' \"$@\" --end\n")
     done = run_script(script, *arguments, **{"CHECK": 1, "PATH": path, **settings})
     assert done.returncode == 0, done.stderr
     return [text.splitlines() for text in done.stdout.split("--end\n")[:-1]]

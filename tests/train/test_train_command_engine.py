@@ -3,6 +3,7 @@
 Runs of verl itself: test_long_runs_engine.py.
 """
 
+import dataclasses
 import json
 
 import pyarrow.parquet as pq
@@ -82,23 +83,48 @@ def settings(tmp_path, tiny_model, tiny_data):
     return make
 
 
-def test_another_run_in_the_folder_is_refused(settings, tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"made_of": {"config": "tool_n1_grpo"}}))
-    with pytest.raises(UserError, match="config tool_n1_grpo, but this run has config tool_n1_grpo_cpu"):
-        launch.train(settings())
-
-
-def test_a_finished_run_is_not_started_again_unless_more_is_asked_for(settings, tmp_path, save, capsys):
+@pytest.fixture
+def finished(settings, tmp_path, save):
+    """A folder whose run has reached step 4 of 4, in its settings."""
+    ours, record = settings("trainer.total_training_steps=4"), Record(settings().folder)
     save(tmp_path / "checkpoints", 4, ranks=1)
     (tmp_path / "validation").mkdir()
     (tmp_path / "validation" / "4.jsonl").write_text("{}\n")
-    ours, record = settings("trainer.total_training_steps=4"), Record(settings().folder)
     record.begin(ours, [], 0)
     record.end("finished")
-    assert launch.train(ours) == 0
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(ours.composed, resolve=True))
+    return ours
+
+
+def test_a_finished_run_is_not_started_again_unless_more_is_asked_for(finished, settings, capsys):
+    assert launch.train(finished) == 0
     assert "finished already, at step 4" in capsys.readouterr().out
-    longer = settings("trainer.total_training_steps=8")
-    assert launch._is_finished(ours, record, 4) and not launch._is_finished(longer, record, 4)
+    longer, record = settings("trainer.total_training_steps=8"), Record(finished.folder)
+    assert launch._is_finished(finished, record, 4) and not launch._is_finished(longer, record, 4)
+
+
+def test_a_finished_run_of_other_settings_is_refused(finished, settings, capsys):
+    paper = settings("trainer.total_training_steps=4", "preset=paper")
+    with pytest.raises(UserError, match="reward.custom_reward_function.path .*toolcall -> .*toolcall_paper"):
+        launch.train(paper)
+    with pytest.raises(UserError, match="complete at step 4, no step left for the changed settings"):
+        launch.train(dataclasses.replace(paper, accept_changes=True))
+    assert "finished already" not in capsys.readouterr().out
+
+
+def test_an_accepted_change_is_noted_before_config_yaml_changes(finished, settings, tmp_path, monkeypatch):
+    def run(*_):
+        (tmp_path / "config.yaml.seen").write_text(json.dumps(Record(finished.folder).read()["changes"]))
+
+    monkeypatch.setattr(launch, "_run", run)
+    ours = settings("trainer.total_training_steps=8", "data.train_batch_size=8")
+    assert launch.train(dataclasses.replace(ours, accept_changes=True)) == 0
+    changes = json.loads((tmp_path / "config.yaml.seen").read_text())
+    assert {"step": 4, "key": "data.train_batch_size", "old": 16, "new": 8} in changes
+    # From now on the run is this one.
+    launch.check(ours)
+    with pytest.raises(UserError, match="data.train_batch_size 8 -> 16"):
+        launch.check(finished)
 
 
 def test_a_checkpoint_of_other_ranks_is_refused(settings, tmp_path, save):

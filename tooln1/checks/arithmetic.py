@@ -163,9 +163,7 @@ def _engine(run: UpcomingRun) -> Iterator[Finding]:
 def _schedule(run: UpcomingRun) -> Iterator[Finding]:
     save, test = run.save_every, run.test_every
     if save < 1:
-        # On the CPU, the quickstart exports the last checkpoint.
-        report = fault if run.on_cpu else warning
-        yield report(f"trainer.save_freq={save}: no checkpoint would be written; expected 1 or more")
+        yield fault(f"trainer.save_freq={save}: no checkpoint would be written; expected 1 or more")
     if test < 1:
         yield warning(f"trainer.test_freq={test}: no validation during training; expected 1 or more")
     elif save > 0 and test % save:

@@ -12,6 +12,7 @@ from tooln1.checks.capacity import check_cpu_memory, check_disk, check_gpu_memor
 from tooln1.checks.data_files import check_data_files, check_prompt_tokens
 from tooln1.checks.findings import FAULT, OK, WARNING, Finding, fault, warning
 from tooln1.checks.model_files import check_model_files
+from tooln1.checks.same_run import check_same_run
 from tooln1.checks.this_machine import (
     check_gpus,
     check_loggers,
@@ -52,6 +53,7 @@ def check_inputs(run: UpcomingRun) -> Iterator[Finding]:
 # Quick, and right for every run.
 QUICK = (
     Check("settings", check_inputs, here=True),
+    Check("resume", check_same_run, here=True),
     Check("settings", check_arithmetic),
     Check("model", check_model_files, here=True),
     Check("settings", check_model_sizes),

@@ -1,15 +1,13 @@
 """The settings of a run that differ from the recipe that it started from."""
 
-import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 
-from tooln1.config import compose, recipes
+from tooln1.config import compose, leaves, plain, recipes
 from tooln1.run_folder import Run
 
 # Paths and names say nothing about how a run was set up, so they come last.
@@ -33,25 +31,10 @@ def find_changed_settings(files: Run) -> tuple[list[Change], str]:
         return changes, "Hydra's defaults" if changes else ""
     # Both have their interpolations: a value that follows from another setting is not a change.
     configs = compose(name), OmegaConf.load(files.hydra / "config.yaml")
-    before, after = (dict(_leaves(OmegaConf.to_container(config, resolve=False))) for config in configs)
+    before, after = (dict(leaves(OmegaConf.to_container(config, resolve=False))) for config in configs)
     keys = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
     keys.sort(key=lambda key: bool(_PLACES.search(key)))
     return [(key, plain(before.get(key)), plain(after.get(key))) for key in keys], name
-
-
-def plain(value: Any) -> str:
-    """Write a setting's value as text."""
-    if value is None:
-        return "–"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value
 
 
 def _config_name(hydra: Path) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tooln1.report.changed_settings import Change, find_changed_settings, plain
+from tooln1.config import plain
+from tooln1.report.changed_settings import Change, find_changed_settings
 from tooln1.report.evaluation import percent
 from tooln1.report.run_data import RunData, find_reward, is_number
 from tooln1.run_folder import STEP_SECONDS, checkpoint_steps

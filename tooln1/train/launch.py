@@ -4,12 +4,14 @@ import os
 import shlex
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
 from tooln1.checks import check_quickly
+from tooln1.checks.same_run import Change, find_changes
 from tooln1.config import require_inputs, validate
 from tooln1.errors import UserError
 from tooln1.files import write_text
@@ -19,7 +21,7 @@ from tooln1.settings import Settings
 from tooln1.train import checkpoints
 from tooln1.train.lock import RunLock
 from tooln1.train.metrics import MetricsCopy, follow, gather_metrics, new_metrics_file, progress_bar
-from tooln1.train.record import LENGTH, Record, made_of
+from tooln1.train.record import LENGTH, Record
 from tooln1.train.stage import MemoryWatch, run_stage
 from tooln1.train.stopping import PREEMPTED, StopRequests
 from tooln1.train.verl_command import train_command, train_environment, trainer_environment
@@ -54,20 +56,24 @@ def train(settings: Settings) -> int:
     with RunLock(folder.path):
         record = Record(folder)
         require_inputs(settings.composed)
-        record.refuse_another(made_of(settings))
         stop_left_over_processes(folder.path)
         check(settings)
+        changes = find_changes(settings)  # accepted: check() refuses others
         step = tracked_step(settings.checkpoints)
         if step is not None and not _owes_validation(settings, step) and _is_finished(settings, record, step):
-            print(f"{folder.path}: finished already, at step {step}; a larger trainer.total_epochs continues it")
+            more = "a larger trainer.total_epochs or trainer.total_training_steps continues it"
+            if changes:
+                raise UserError(
+                    f"{folder.path}: complete at step {step}, no step left for the changed settings; {more}"
+                )
+            print(f"{folder.path}: finished already, at step {step}; {more}")
             return 0
         step = _resume_step(settings) or 0
         validate(settings.composed)
-        write_text(folder.config, OmegaConf.to_yaml(settings.composed, resolve=True))
-        return _attempt(settings, record, step)
+        return _attempt(settings, record, step, changes)
 
 
-def _attempt(settings: Settings, record: Record, step: int) -> int:
+def _attempt(settings: Settings, record: Record, step: int, changes: Sequence[Change]) -> int:
     folder = settings.folder
     metrics = new_metrics_file(folder)
     gather_metrics(folder, step)
@@ -75,7 +81,9 @@ def _attempt(settings: Settings, record: Record, step: int) -> int:
     owes_validation = _owes_validation(settings, step)
     only_validate = owes_validation and 0 < step == settings.composed.trainer.total_training_steps
     command = train_command(settings, variables, validate_first=owes_validation, only_validate=only_validate)
-    record.begin(settings, command, step)
+    record.begin(settings, command, step, changes)
+    # After the record, which tells how these settings differ from those in the file.
+    write_text(folder.config, OmegaConf.to_yaml(settings.composed, resolve=True))
     if step:
         print(f"resuming from step {step}", flush=True)
     outcome = "failed"
@@ -185,6 +193,9 @@ def _print_outcome(settings: Settings, outcome: str) -> None:
     if outcome == "preempted":
         saved = f"step {step} is saved" if step else "before the first step"
         print(f"stopped as requested, {saved}; {RESUME}")
+        return
+    if step is None:  # with trainer.val_only
+        print("finished        no checkpoint was written")
         return
     print(f"finished        step {step} is the last checkpoint")
     if best := checkpoints.read_best(settings.checkpoints):

