@@ -22,6 +22,11 @@ if [[ -f "$RUN_DIR/seed" && "$(<"$RUN_DIR/seed")" != "$SEED" ]]; then
   fail "$RUN_DIR: holds a run with seed $(<"$RUN_DIR/seed"), but SEED is $SEED; choose another RUN_DIR=, or remove it"
 fi
 
+if [[ -f "$RUN_DIR/seed" && -n "${WARM_START_ROWS:-}" ]] &&
+  ! grep -q "\"sft\": $WARM_START_ROWS\$" "$RUN_DIR/world/stats.json"; then
+  fail "$RUN_DIR: holds a run with another warm start than WARM_START_ROWS=$WARM_START_ROWS; choose another RUN_DIR="
+fi
+
 world="$RUN_DIR/world" sft="$RUN_DIR/sft" merged="$RUN_DIR/merged" logs="$RUN_DIR/logs"
 train="${TRAIN_FILE:-$world/train.parquet}"
 val="${VAL_FILE:-$(dirname -- "$train")/test.parquet}"

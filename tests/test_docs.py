@@ -2,26 +2,22 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
+from walkthroughs import NOT_RUN, PAGES, ROOT, lines
 
 from tooln1.cli import parse
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-
 
 def commands(page):
-    """The commands of a page's bash blocks, as words; lines that end in a backslash are joined."""
-    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.S):
-        for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r" && | \|\| | \| |; | & ?$", line):
-                words = shlex.split(part, comments=True)
-                while words and re.match(r"[A-Z_]+=", words[0]):
-                    words = words[1:]
-                if words:
-                    yield words
+    """The commands of a page's bash blocks, as words."""
+    for line in lines(page):
+        for part in re.split(r" && | \|\| | \| |; | & ?$", line):
+            words = shlex.split(part, comments=True)
+            while words and re.match(r"[A-Z_]+=", words[0]):
+                words = words[1:]
+            if words:
+                yield words
 
 
 ALL = [pytest.param(words, id=f"{page.name}: {shlex.join(words)[:70]}") for page in PAGES for words in commands(page)]
@@ -34,6 +30,11 @@ def test_a_command_of_the_docs_can_be_given(words):
     elif words[0] in ("bash", "python", "source", "sbatch") and not words[1].startswith("-"):
         path = words[1].replace(".venv/bin/activate", "setup.py")  # made by the installation
         assert (ROOT / path).is_file(), path
+
+
+def test_every_reason_not_to_run_a_command_has_one():
+    every = [line for page in PAGES for line in lines(page)]
+    assert [pattern for pattern in NOT_RUN if not any(re.search(pattern, line) for line in every)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -40,6 +40,7 @@ KEYS = {
 def command(folder, *overrides, **variables):
     """The arguments of subprocess for the script as a user calls it, in the environment of the tests."""
     known = ("SEED", "MODEL_PATH", "TRAIN_FILE", "VAL_FILE", "WARM_START_ROWS", "VERL_PLATFORM", "DRY_RUN", "CHECK")
+    known += ("PAPER", "ACCEPT_CHANGES")
     clean = {key: value for key, value in os.environ.items() if key not in known}
     return {
         "args": ["bash", ROOT / "examples" / "run_tiny_cpu_grpo.sh", *overrides],
@@ -167,11 +168,20 @@ def test_the_exported_model_is_the_last_checkpoint_and_was_evaluated(run):
     assert len(results["benchmarks"]["rows"]["categories"]) == 7
 
 
-def test_a_run_with_another_seed_in_the_same_folder_is_refused(run):
-    done = quickstart(run["folder"], SEED="1")
-    assert done.returncode == 2
+@pytest.mark.parametrize(
+    "overrides, variables, expected",
+    [
+        ([], {"SEED": "1"}, "seed 0, but SEED is 1"),
+        ([], {"WARM_START_ROWS": "50"}, "another warm start than WARM_START_ROWS=50"),
+        (["preset=paper"], {}, "reward.custom_reward_function.path pkg://tooln1.reward_score.toolcall -> "),
+        (["preset=paper"], {"ACCEPT_CHANGES": "1"}, "complete at step 3, no step left for the changed settings"),
+    ],
+)
+def test_another_run_in_a_finished_folder_is_refused(overrides, variables, expected, run):
+    done = quickstart(run["folder"], *SMALL, "trainer.total_training_steps=3", *overrides, **variables)
     (line,) = done.stderr.splitlines()
-    assert "seed 0, but SEED is 1" in line and "RUN_DIR=" in line
+    assert done.returncode == 2 and expected in line
+    assert "finished already" not in done.stdout and "before  after" not in done.stdout
 
 
 @pytest.mark.parametrize(

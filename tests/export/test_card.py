@@ -2,6 +2,8 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from omegaconf import OmegaConf
@@ -9,6 +11,7 @@ from omegaconf import OmegaConf
 from tooln1.chat_template import build_chat_template
 from tooln1.export.card import draw_curves, write_card
 from tooln1.export.export import read_run
+from tooln1.files import write_json
 
 
 @pytest.fixture
@@ -52,6 +55,33 @@ def test_the_text_tells_model_data_settings_curve_and_versions(card):
     assert "verl 0.9.1" in text
     assert "{{" not in text and "{%" not in text
     compile(text.split("```python\n")[1].split("```")[0], "usage", "exec")
+
+
+def test_a_published_data_set_is_credited_only_where_the_rows_came_from_it(run_dir, card, tmp_path):
+    """data_source names the kind of rows, whoever made them; the chain of stats.json names their source."""
+    folders = {name: tmp_path / name for name in ("mixed", "hub", "private")}
+    for folder in folders.values():
+        folder.mkdir()
+    rows = [{"data_source": f"toolcall/{name}"} for name in ("xlam", "toolace_single_turn", "shop")]
+    pq.write_table(pa.Table.from_pylist(rows), folders["mixed"] / "train.parquet")
+    write_json(folders["private"] / "stats.json", {"source": "shop.json"})
+    write_json(folders["hub"] / "stats.json", {"source": "Team-ACE/ToolACE"})
+    config = {"data": {"train_files": [str(folders["mixed"] / "train.parquet")]}, "trainer": {}}
+    OmegaConf.save(OmegaConf.create(config), run_dir / "config.yaml")
+    for inputs, credited in ((["private"], None), (["private", "hub"], ["Team-ACE/ToolACE"])):
+        write_json(folders["mixed"] / "stats.json", {"inputs": [str(folders[name]) for name in inputs]})
+        metadata, text = card()
+        assert metadata.get("datasets") == credited
+        assert ("Team-ACE" in text) == bool(credited) and "Salesforce" not in text
+        assert "| toolcall/shop | 1 |" in text and "| toolcall/xlam | 1 |" in text
+
+
+def test_settings_that_were_changed_on_the_way_are_told(run_dir, card):
+    pairs = [("data.seed", None, 1), ("content of /me/rows.parquet", "ab", "cd"), ("data.val_files", "/a/x", ["/a/y"])]
+    changes = [{"step": 3, "key": key, "old": old, "new": new} for key, old, new in pairs]
+    write_json(run_dir / "run.json", {"changes": changes})
+    told = ["`data.seed` from – to 1", "`content of rows.parquet` from ab to cd", '`data.val_files` from x to ["y"]']
+    assert "".join(f"- after step 3: {one}\n" for one in told) in card()[1]
 
 
 def test_the_card_of_another_step_does_not_claim_to_be_the_best(card):

@@ -50,6 +50,8 @@ def first_page(run_folder, tmp_path_factory, open_page):
 def second_page(run_folder, tmp_path_factory, open_page):
     folder = tmp_path_factory.mktemp("three")
     others = [write_run(folder / f"seed{seed}", seed, steps=6) for seed in (1, 2)]
+    change = {"step": 3, "key": "data.<b>seed", "old": 0, "new": 1}
+    (folder / "seed1" / "run.json").write_text(json.dumps({"changes": [change]}))
     return open_page(make_report([run_folder, *others], folder / "three.html"))
 
 
@@ -158,15 +160,18 @@ def test_runs_are_switched_off_and_on(page_of_three):
     reward = page.locator("[data-chart=reward] .scatterlayer .trace")
     page.select_option("#metric", "actor/grad_norm")  # any metric can be drawn
     any_metric = page.locator("#metric-plot .scatterlayer .trace")
+    marks = page.locator("[data-chart=reward] .shapelayer text, #metric-plot .shapelayer text")
     for traces in (reward, any_metric):
         traces.nth(2).wait_for(state="attached")
+    assert marks.all_text_contents() == ["data.<b>seed"] * 2
     page.uncheck("[data-run='1']")
     for traces in (reward, any_metric):
         traces.nth(2).wait_for(state="detached")
         assert traces.count() == 2
+    marks.first.wait_for(state="detached")
     page.select_option("#metric", "timing_s/gen")  # a chart that is drawn later leaves the run out too
     page.wait_for_selector("#metric-plot .trace")
-    assert any_metric.count() == 2
+    assert any_metric.count() == 2 and marks.count() == 0
     page.check("[data-run='1']")
     reward.nth(2).wait_for(state="attached")
 

@@ -38,6 +38,7 @@ def test_every_chart_with_lines_is_drawn_with_the_same_bytes_again(tmp_path, cap
     pytest.importorskip("matplotlib")
     write_lines(tmp_path / "metrics.jsonl", [{"step": step, "data": {"critic/score/mean": 0.5}} for step in (1, 2)])
     write_lines(tmp_path / "rollouts" / "1.jsonl", [rollout("<think>t</think><tool_call>[]</tool_call>", "[]")])
+    (tmp_path / "run.json").write_text('{"changes": [{"step": 1, "key": "data.train_batch_size", "old": 4, "new": 8}]}')
     for name in ("first", "second"):
         main(["report", str(tmp_path), "--text", "--figures", str(tmp_path / name)])
     assert f"{tmp_path / 'second'}: 6 figures" in capsys.readouterr().out
@@ -45,6 +46,8 @@ def test_every_chart_with_lines_is_drawn_with_the_same_bytes_again(tmp_path, cap
     assert files == [f"{chart}.{kind}" for chart in ("outcomes_0", "reward", "signal_0") for kind in ("png", "svg")]
     for name in files:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    # The mark where the settings were changed.
+    assert "<!-- data.train_batch_size -->" in (tmp_path / "first" / "reward.svg").read_text()
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,10 @@ def test_run_json_is_shown(copied, load):
         "git_commit": "abc",
         "hardware": {"cpu": "EPYC", "gpus": ["H200", "H200"]},
         "peak_memory_gb": 3.0,
+        "changes": [
+            {"step": 4, "key": "data.seed", "old": None, "new": 1},
+            {"step": 4, "key": "a.b", "old": 2, "new": 3},
+        ],
     }
     write_json(copied / "run.json", record)
     write_json(copied / "sft" / "run.json", {"peak_memory_gb": 4.0})
@@ -75,6 +79,7 @@ def test_run_json_is_shown(copied, load):
     assert values["Hardware"] == "cpu EPYC, gpus H200, H200"
     assert values["Git commit"] == "abc"
     assert values["Memory at the peak"] == "4.0 GB"
+    assert values["Changed after step 4"] == "data.seed – → 1, a.b 2 → 3"
 
 
 @pytest.mark.parametrize(

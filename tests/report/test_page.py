@@ -90,6 +90,17 @@ def test_layers_add_up_to_one_or_to_the_seconds_of_the_step(load, run_folder):
             assert sum(values) == pytest.approx(1.0 if chart.percent else 6.5), chart.key
 
 
+def test_every_chart_marks_where_its_run_continued_under_other_settings(load, run_folder):
+    first, second = load(run_folder), load(run_folder)
+    keys = ("reward.custom_reward_function.path", "content of /data/train.parquet", "data.seed")
+    second.record["changes"] = [{"step": 3, "key": key, "old": "a", "new": "b"} for key in keys]
+    made = [*charts.make_charts([first, second]), *charts.make_run_charts([second])]
+    found = {chart.key: chart.marks for chart in made}
+    assert found.pop("accuracy") == [charts.Mark(1, 3, "custom_reward_function.path, tr…")]
+    assert all([mark.step for mark in marks] == [3] for marks in found.values())
+    assert charts.make_charts([first])[0].marks == []
+
+
 def test_colours_tell_runs_apart_and_in_a_single_run_sources(load, run_folder):
     run = load(run_folder)
     alone, both = (charts.make_charts(runs)[1] for runs in ([run], [run, run]))

@@ -69,8 +69,8 @@ def check_same_run(run: UpcomingRun) -> Iterator[Finding]:
         return
     yield fault(
         f"{run.settings.folder.path}: holds a run of other settings: {named}; choose another run folder (--run-dir, or "
-        "RUN_DIR= for a script), or continue with --accept-changes (ACCEPT_CHANGES=1), which marks the step in the run's "
-        "record and report; length, saving, validation frequency, logging and resources may change freely"
+        "RUN_DIR= for a script), or continue with --accept-changes (ACCEPT_CHANGES=1), which marks the step in record "
+        "and report; length, saving, validation frequency, logging and resources may change freely"
     )
 
 

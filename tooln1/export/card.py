@@ -1,6 +1,6 @@
 """The model card: what the model is, how and on what it was trained, what it achieves, and how to use it."""
 
-import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tooln1.chat_template import read_chat_template, split_chat_template
-from tooln1.files import read_jsonl, read_text, write_text
+from tooln1.config import plain
+from tooln1.files import read_json, read_jsonl, read_text, write_text
 from tooln1.report.evaluation import read_evaluations
 from tooln1.run_folder import REWARD, Run, RunFolder, read_scalars
 from tooln1.train.checkpoints import read_best
@@ -37,8 +38,8 @@ _SETTINGS = {
     ),
     "SFT": ("data.train_batch_size", "optim.lr", "data.max_length", "trainer.total_epochs", "trainer.n_gpus_per_node"),
 }
-# Where the rows of a data source come from, by the beginning of data_source.
-_HUB_NAMES = {"toolcall/toolace": "Team-ACE/ToolACE", "toolcall/xlam": "Salesforce/xlam-function-calling-60k"}
+# data_source does not tell who made the rows: a user's own may be called like these. stats.json names the source.
+_PUBLISHED = {"Team-ACE/ToolACE", "Salesforce/xlam-function-calling-60k"}
 _CURVE = "curves.png"
 _ROWS = 12
 
@@ -66,11 +67,11 @@ def write_card(folder: Path, run: Run, step: int, name: str) -> None:
     licence = _licence(base_model)
     train_files = [Path(path) for path in run.listed("data.train_files")]
     sources = _count_sources(train_files)
-    hub_data_sets = sorted({hub for source in sources for start, hub in _HUB_NAMES.items() if source.startswith(start)})
+    data_sets = sorted(_published(train_files))
     rewards, accuracies = read_scalars(run).get(REWARD, {}), _accuracies(run)
     best = read_best(RunFolder(run.folder).checkpoints)
     text = environment.get_template("model_card.md.jinja").render(
-        metadata=_metadata(name, base_model, licence, method, hub_data_sets, accuracies.get(step)),
+        metadata=_metadata(name, base_model, licence, method, data_sets, accuracies.get(step)),
         name=name,
         step=step,
         writes_prompt=bool(split_chat_template(read_chat_template(folder))[0]),
@@ -79,16 +80,17 @@ def write_card(folder: Path, run: Run, step: int, name: str) -> None:
         base_model=_model_name(base_model),
         licence=licence,
         sources=sources,
-        hub_data_sets=hub_data_sets,
+        data_sets=data_sets,
         train_files=[path.name for path in train_files],
         stats=_stats(train_files),
         settings=[
-            (key, _pretty(value)) for key in _SETTINGS.get(method, ()) if (value := run.setting(key)) is not None
+            (key, plain(_public(value))) for key in _SETTINGS.get(method, ()) if (value := run.setting(key)) is not None
         ],
         curve=_CURVE if draw_curves(rewards, accuracies, folder / _CURVE) else None,
         rows=_curve_rows(rewards, accuracies),
         evaluations=read_evaluations(run),
         record=RunFolder(run.folder).read_record(),
+        changes=_changes(run),
     )
     write_text(folder / "README.md", text)
 
@@ -180,6 +182,21 @@ def _stats(train_files: list[Path]) -> list[tuple[str, str]]:
     return [(path.parent.name, read_text(path).strip()) for path in paths if path.is_file()]
 
 
+def _published(files: list[Path]) -> set[str]:
+    """Return the published data sets that the rows come from, as far as the stats.json of each step still tells."""
+    found, seen, waiting = set(), set(), list(files)
+    while waiting:
+        place = waiting.pop().resolve()
+        path = (place if place.is_dir() else place.parent) / "stats.json"
+        if path in seen or not path.is_file():
+            continue
+        seen.add(path)
+        stats = read_json(path)
+        found |= {stats.get("source")} & _PUBLISHED
+        waiting += map(Path, stats.get("inputs") or stats.get("input") or ())
+    return found
+
+
 def _accuracies(run: Run) -> Curve:
     """Return the validation accuracy over all rows by step, from verl's dumps."""
     found = {}
@@ -198,5 +215,21 @@ def _curve_rows(rewards: Curve, accuracies: Curve) -> list[tuple[int, float | No
     return [(step, rewards.get(step), accuracies.get(step)) for step in steps]
 
 
-def _pretty(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+def _public(value: Any) -> Any:
+    """Return a setting's value with only the last part of each absolute path: the rest is private."""
+    if isinstance(value, list):
+        return [_public(one) for one in value]
+    return os.path.basename(value) if isinstance(value, str) and os.path.isabs(value) else value
+
+
+def _changes(run: Run) -> list[tuple[int, str, str, str]]:
+    """Return (step, key, old, new) of the settings that were changed during the run."""
+    # A key is a setting, or "content of" a file's path.
+    return [
+        (
+            one["step"],
+            "".join(map(_public, one["key"].rpartition("content of "))),
+            *(plain(_public(one[at])) for at in ("old", "new")),
+        )
+        for one in RunFolder(run.folder).read_record().get("changes", [])
+    ]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from tooln1.files import shorten
 from tooln1.report.dumps import OTHER, OUTCOMES, SIGNALS, Dump
 from tooln1.report.run_data import SFT_LOSS, RunData, Steps
 from tooln1.run_folder import REWARD, STEP_SECONDS
@@ -17,6 +18,8 @@ MOST_POINTS = 1000
 # If runs are overlaid, the names of more sources would fill the chart with its legend.
 _MOST_SOURCES = 4
 _MOST_REASONS = 6
+_LONGEST_MARK = 32
+MARK_COLOUR = "#8a8f98"
 
 # What verl's trainer does in a step, in its order; other timings are parts of these or independent of them.
 _PHASES = ("gen", "reward", "old_log_prob", "ref", "values", "adv", "update_critic", "update_actor", "update_weights")
@@ -55,6 +58,15 @@ class Line:
     named: bool = True
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line with a label: after this step, a run continued under other settings."""
+
+    run: int
+    step: int
+    text: str
+
+
 @dataclass
 class Chart:
     """Curves on one pair of axes. `hint` says how to get them if there are none; `run` is set if all are of one run."""
@@ -68,6 +80,7 @@ class Chart:
     stacked: bool = False
     run: int | None = None
     lines: list[Line] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
 
     @property
     def names(self) -> int:
@@ -136,7 +149,7 @@ def make_charts(runs: list[RunData]) -> list[Chart]:
         metric("sft_validation_loss", "Validation loss of supervised fine-tuning", "val/loss"),
     ]
     has_rl = not all(run.files.is_sft for run in runs)
-    return [chart for chart in charts if chart.lines or chart.hint and has_rl]
+    return _marked((chart for chart in charts if chart.lines or chart.hint and has_rl), runs)
 
 
 def make_run_charts(runs: list[RunData]) -> list[Chart]:
@@ -151,7 +164,25 @@ def make_run_charts(runs: list[RunData]) -> list[Chart]:
             _stack(number, "reasons", _REASONS, _reasons(run), "No failures to explain."),
             _phases(number, run),
         ]
+    return _marked(charts, runs)
+
+
+def _marked(charts: Iterable[Chart], runs: list[RunData]) -> list[Chart]:
+    """Mark in every chart where its runs were continued under other settings."""
+    charts = list(charts)
+    for chart in charts:
+        shown = range(len(runs)) if chart.run is None else [chart.run]
+        chart.marks = [
+            Mark(number, step, shorten(", ".join(_short(key) for key, *_ in changes), _LONGEST_MARK))
+            for number in shown
+            for step, changes in runs[number].changes.items()
+        ]
     return charts
+
+
+def _short(key: str) -> str:
+    """Return the end of a setting's name or of a path."""
+    return key.rpartition("/")[2] if "/" in key else ".".join(key.split(".")[-2:])
 
 
 def possible_outcomes(run: RunData) -> tuple[str, ...]:

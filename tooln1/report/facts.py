@@ -59,6 +59,10 @@ def _progress(run: RunData) -> dict[str, str]:
 
     return {
         "Steps": f"{run.steps:,} of {run.planned:,}" if run.planned else f"{run.steps:,}",
+        **{
+            f"Changed after step {step:,}": ", ".join(f"{key} {old} → {new}" for key, old, new in changes)
+            for step, changes in run.changes.items()
+        },
         "First validation accuracy": at(min(accuracy, default=None)),
         "Final validation accuracy": at(max(accuracy, default=None)),
         "Best validation accuracy": at(max(accuracy, key=accuracy.get, default=None)),

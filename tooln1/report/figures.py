@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tooln1.errors import UserError
 from tooln1.files import atomic_path
-from tooln1.report.charts import Chart, make_charts, make_run_charts
+from tooln1.report.charts import MARK_COLOUR, Chart, make_charts, make_run_charts
 from tooln1.report.run_data import RunData
 
 _FORMATS = ("png", "svg")
@@ -47,6 +47,10 @@ def _matplotlib_figure(chart: Chart, runs: list[RunData]):
     (_draw_stack if chart.stacked else _draw_lines)(axes, chart)
     run = f" · {runs[chart.run].name}" if chart.run is not None and len(runs) > 1 else ""
     axes.set(title=_literal(chart.title + run), xlabel="step", ylabel=chart.unit or _literal(chart.metric))
+    for mark in chart.marks:
+        axes.axvline(mark.step, color=MARK_COLOUR, linestyle=":", linewidth=1)
+        place = {"xy": (mark.step, 1), "xycoords": axes.get_xaxis_transform(), "ha": "right", "va": "top"}
+        axes.annotate(_literal(mark.text), **place, rotation=90, fontsize=6, color=MARK_COLOUR)
     if chart.percent:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if chart.names > 1:

@@ -19,7 +19,7 @@ from typing import Any
 from tooln1 import __version__
 from tooln1.errors import UserError
 from tooln1.files import shorten, visible, write_text
-from tooln1.report.charts import MOST_POINTS, Chart, make_charts, make_run_charts, run_colour
+from tooln1.report.charts import MARK_COLOUR, MOST_POINTS, Chart, make_charts, make_run_charts, run_colour
 from tooln1.report.dumps import EXPLAINED, MOST_OF_A_GROUP
 from tooln1.report.evaluation import percent
 from tooln1.report.facts import Facts, gather_facts
@@ -105,7 +105,7 @@ def _chart_data(chart: Chart) -> dict[str, Any]:
     """Return what report.js needs to draw a chart."""
     lines = [asdict(line) | {"colour": chart.colour(line)} for line in chart.lines]
     shared = {"unit": chart.unit, "percent": chart.percent, "stacked": chart.stacked, "names": chart.names}
-    return shared | {"lines": lines}
+    return shared | {"lines": lines, "marks": [asdict(mark) | {"colour": MARK_COLOUR} for mark in chart.marks]}
 
 
 def shown(text: Any) -> str:

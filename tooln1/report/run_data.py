@@ -12,8 +12,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tooln1.config import plain
 from tooln1.errors import UserError
 from tooln1.files import read_json
+from tooln1.report.changed_settings import Change
 from tooln1.report.data_sources import DataSources, read_data_sources
 from tooln1.report.dumps import Dump, DumpSettings, read_dump
 from tooln1.report.evaluation import Evaluation, read_evaluations
@@ -87,6 +89,16 @@ class RunData:
     def steps(self) -> int:
         """The last step of the run."""
         return max([0, *self.reward, *self.rollouts]) or max([0, *self.scalars.get(SFT_LOSS, {})])
+
+    @cached_property
+    def changes(self) -> dict[int, list[Change]]:
+        """What was changed in the definition of the run, by the step after which it holds (run.json)."""
+        noted = self.record.get("changes")
+        found: dict[int, list[Change]] = defaultdict(list)
+        for one in noted if isinstance(noted, list) else ():
+            if isinstance(one, dict) and isinstance(one.get("step"), int):
+                found[one["step"]].append((str(one.get("key")), plain(one.get("old")), plain(one.get("new"))))
+        return dict(sorted(found.items()))
 
     @property
     def planned(self) -> int | None:

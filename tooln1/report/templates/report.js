@@ -55,7 +55,7 @@ function makeFigure(chart) {
     margin: { l: 12, r: 12, t: 8, b: 12 }, hovermode: "x unified", showlegend: chart.names > 1 && chart.names <= MOST_NAMES,
     legend: { orientation: "h", x: 0, y: 1.03, yanchor: "bottom", traceorder: "normal", font: { size: 11.5 } },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    xaxis: { ...axis, title: { text: "step", standoff: 4 } }, yaxis: vertical,
+    xaxis: { ...axis, title: { text: "step", standoff: 4 } }, yaxis: vertical, shapes: makeMarks(chart),
   };
   return { data: chart.lines.map((line) => makeTrace(chart, line)), layout };
 }
@@ -75,6 +75,14 @@ function makeTrace(chart, line) {
     hovertemplate: chart.percent ? "%{y:.1%}" : chart.stacked ? "%{y:.2f}" : "%{y:.4g}",
     ...looks[line.role],
   };
+}
+
+// A line where a run was continued under other settings.
+function makeMarks(chart) {
+  return chart.marks.filter((mark) => chart.stacked || !hiddenRuns.has(mark.run)).map((mark) => ({
+    type: "line", x0: mark.step, x1: mark.step, yref: "paper", y0: 0, y1: 1, line: { color: mark.colour, width: 1, dash: "dot" },
+    label: { text: escapeMarkup(mark.text), textposition: "end", xanchor: "right", font: { size: 10, color: mark.colour } },
+  }));
 }
 
 function draw(element) {
@@ -99,6 +107,7 @@ function switchRun(run, on) {
   hiddenRuns[on ? "delete" : "add"](run);
   for (const element of overlaid()) {
     Plotly.restyle(element, { visible: element.data.map((trace) => !hiddenRuns.has(trace.meta)) });
+    Plotly.relayout(element, { shapes: makeMarks(CHARTS[element.dataset.chart]) });
   }
 }
 
@@ -159,7 +168,8 @@ async function startExplorer() {
       const colour = colours[number] ?? "#3b82f6";
       return [{ run: number, name: labels[number] ?? select.value, steps, values, role: "line", style: 0, named: true, colour }];
     });
-    CHARTS.metric = { unit: "", percent: false, stacked: false, names: lines.length, lines };
+    const marks = Object.values(CHARTS)[0].marks;  // every chart has them
+    CHARTS.metric = { unit: "", percent: false, stacked: false, names: lines.length, lines, marks };
     plot.dataset.chart = "metric";
     drawn.delete(plot);
     draw(plot);
