@@ -1,7 +1,7 @@
 """The walk-throughs of README.md and docs/, as they are written, where the quickstart has been run before.
 
-A page's command lines run in one shell, in a folder that looks like a checkout. Names of the Hugging Face hub are folders
-there, which the libraries prefer. NOT_RUN in tests/support/walkthroughs.py says what is left out, and why.
+A page's command lines run in one shell, in a folder that looks like a checkout. Names of the Hugging Face hub are
+folders there, which the libraries prefer. NOT_RUN in tests/support/walkthroughs.py says what is left out, and why.
 """
 
 import json
@@ -41,7 +41,7 @@ def conversation(number):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory, tiny_model):
-    """A folder like a checkout, with what the pages take for granted: the data sets, a 7B model's sizes, a user's files."""
+    """A folder like a checkout, with what the pages take for granted: data sets, a 7B model's sizes, a user's files."""
     samples = ROOT.parent / "shared" / "data"
     if not samples.is_dir():
         pytest.skip(f"{samples} is absent")
@@ -89,7 +89,10 @@ def test_a_walk_through_does_what_it_says(page, checkout):
     before, started = (checkout / "runs" / "tiny" / "run.json").read_text(), time.time()
     # Without GPUs, the doctor finds faults: exit code 2.
     chosen = [line for line in lines(page) if is_run(line)]
-    run(checkout, [f"{{ {line}\n}} || (($? == 2))" if "doctor" in line or "CHECK=1" in line else line for line in chosen])
+    run(
+        checkout,
+        [f"{{ {line}\n}} || (($? == 2))" if "doctor" in line or "CHECK=1" in line else line for line in chosen],
+    )
     words = shlex.split("\n".join(chosen), comments=True)
     for option, value in zip(words, words[1:], strict=False):
         if option in ("--output", "-o", "--figures"):
@@ -101,16 +104,20 @@ def test_a_walk_through_does_what_it_says(page, checkout):
 
 def test_the_reward_of_the_walk_through_has_trained(checkout):
     """The page's own test runs first: adding_a_reward.md leaves runs/my_reward."""
-    (code,) = [code for code in blocks(ROOT / "docs" / "adding_a_reward.md", "python") if code.startswith("# my_reward.py")]
+    (code,) = [
+        code for code in blocks(ROOT / "docs" / "adding_a_reward.md", "python") if code.startswith("# my_reward.py")
+    ]
     reward = {}
-    exec(code, reward)  # noqa: S102: our own page
+    exec(code, reward)
     folder = RunFolder(checkout / "runs" / "my_reward")
     assert tracked_step(folder.checkpoints) == 5
     for step in range(1, 6):
         rows = [line.value for line in read_jsonl(folder.rollouts / f"{step}.jsonl")]
         assert len(rows) == 80
         for row in rows:
-            assert row["score"] == pytest.approx(reward["compute_score"]("", row["output"], row["gts"], bonus=0.1)["score"])
+            assert row["score"] == pytest.approx(
+                reward["compute_score"]("", row["output"], row["gts"], bonus=0.1)["score"]
+            )
 
 
 def test_a_changed_reward_in_that_folder_is_refused_or_marked(checkout):

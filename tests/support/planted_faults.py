@@ -116,6 +116,13 @@ def save_with_two_gpus(run):
     (step.parent / "latest_checkpointed_iteration.txt").write_text("4")
 
 
+def hold_another_run(run):
+    overrides = tuple(f"{key}={value}" for key, value in run.overrides.items())
+    config = Settings(run.recipe, (*overrides, "data.seed=9"), run.folder).composed
+    (run.folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    (run.folder / "metrics.jsonl").write_text("{}\n")
+
+
 def raise_in_reward(run):
     (run.folder / "reward.py").write_text("def compute_score(**_):\n    raise KeyError('answer')\n")
     run.overrides["reward.custom_reward_function.path"] = run.folder / "reward.py"
@@ -166,7 +173,10 @@ ROUNDS = {
         (r"global_step_4: saved by 2 ranks, this run has 1", {}, save_with_two_gpus),
         (r"target_modules=\['query'\]: no linear layer has such a name", LORA),
     ],
-    "template": [(r"the tokenizer has no chat template; take an instruction-tuned model", {}, remove_template)],
+    "template and run folder": [
+        (r"the tokenizer has no chat template; take an instruction-tuned model", {}, remove_template),
+        (r"holds a run of other settings: data\.seed 9 -> 0, .*; choose another run folder", {}, hold_another_run),
+    ],
     "columns, positions, memory and disk": [
         (r"data\.val_files: .*: column prompt: missing; expected", {}, drop_prompt),
         (r"memory +\S+ GB available .*, \d+\.\d GB needed", {}, take_sizes_of_14b),

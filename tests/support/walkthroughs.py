@@ -10,7 +10,8 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = {
     r"git clone|tests/run\.sh|^source |setup_bfcl|pip install|ruff check": "installs or tests the checkout",
     r"run_tiny_cpu_grpo\.sh +# GRPO": "the quickstart, which comes before all others",
-    r"^(PAPER=1 )?(bash|sbatch) examples/(ablations/|slurm/|run_(qwen|llama))|^tooln1 train .*--run-dir": "trains on GPUs",
+    r"^(PAPER=1 )?(bash|sbatch) examples/(ablations/|slurm/|run_(qwen|llama))": "trains on GPUs",
+    r"^tooln1 train .*--run-dir": "trains on GPUs",
     r"runs/(7b|qwen\w+|eval/\S+)|models/qwen7b": "continues a run on GPUs, or an evaluation",
     r"^#SBATCH|child|scontrol": "lines of a batch script",
     r"\bDATA\b|http://localhost|\bURL\b|distill\.py|sft-reason": "needs a benchmark's data, or an endpoint",
