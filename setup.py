@@ -12,7 +12,7 @@ CORE = [
     "numpy>=1.26",
     "orjson>=3.10",
     "psutil>=5.9",
-    "pyarrow>=19.0.0",
+    "pyarrow>=20.0.0",
     "tqdm>=4.66",
     "wrapt>=1.17",
 ]

@@ -17,7 +17,7 @@ from tooln1.arguments import Parser, add_endpoint_arguments, endpoint_fields, po
 from tooln1.data.counts import Counts
 from tooln1.data.distill import Teacher, TeacherLog, collect
 from tooln1.data.prepared import read_prepared
-from tooln1.data.script import add_prepared_arguments
+from tooln1.data.script import add_prepared_arguments, claimed
 from tooln1.data.sft import read_responses, write_sft_files
 from tooln1.errors import EXIT_FAILURE, run_command
 from tooln1.prompt import load_template
@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     template = load_template(arguments.template) if arguments.template else None
     counts = Counts()
     prepared = read_prepared(arguments.input, arguments.on_error == "skip", counts)
-    with TeacherLog(Path(arguments.output) / "responses.jsonl", teacher.settings()) as log:
+    folder = Path(arguments.output)
+    with claimed(folder), TeacherLog(folder / "responses.jsonl", teacher.settings()) as log:
         failures = collect(prepared[: arguments.limit], teacher, log, template)
         spent = {"responses": log.asked.total(), **log.tokens, "dollars": teacher.cost(log.tokens)}
         settings = {"input": arguments.input, **teacher.settings(), "samples": teacher.samples, **spent}

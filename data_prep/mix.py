@@ -5,9 +5,11 @@
     python data_prep/mix.py --input data/toolace data/xlam --counts toolace=all xlam=5000 --output data/mix
     python data_prep/mix.py --input data/toolace data/xlam --weights toolace=2 xlam=1 --rows 9000 --output data/mix
 
-The parts of a mixture are named by data source: xlam, toolace_single_turn, toolace_multi_turn, toolace (both), or
-synthetic. Of rows with the same prompt the first one stays. Rows that share their opening (system and first request)
-are one conversation, which is on one side of the split only. Presets (docs/data.md has the rule behind each number):
+The parts of a mixture are named by data source: xlam, toolace_single_turn, toolace_multi_turn, toolace (both), or the
+--name of your own. Without a mixture, every row is taken.
+
+Of rows with the same prompt the first one stays. Rows that share their opening (system and first request) are one
+conversation, which is on one side of the split only. Presets (docs/data.md has the rule behind each number):
 
     full               every row of ToolACE and xLAM
     about-21k          every row of ToolACE, and xLAM rows up to 21,211 together
@@ -21,7 +23,7 @@ from collections.abc import Sequence
 
 from tooln1.arguments import Parser
 from tooln1.data.mix import PRESETS, Mixture, mix_files
-from tooln1.data.script import add_prepared_arguments
+from tooln1.data.script import add_prepared_arguments, claimed
 from tooln1.errors import UserError, run_command
 
 
@@ -70,14 +72,14 @@ def read_mixture(arguments: argparse.Namespace) -> Mixture:
         return Mixture(counts=dict(pairs))
     if arguments.weights:
         return Mixture(weights=dict(pairs), total=arguments.rows)
-    return PRESETS[arguments.preset or "full"]
+    return PRESETS[arguments.preset] if arguments.preset else Mixture()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = Parser(description=__doc__)
     add_prepared_arguments(parser, test_size=0.05)
-    parser.add_argument("--preset", choices=PRESETS, help="a mixture by name (default: full)")
+    parser.add_argument("--preset", choices=PRESETS, help="a mixture by name (default: every row of the input)")
     parser.add_argument("--counts", nargs="+", type=part_rows, metavar="PART=ROWS", help="rows of each part, or all")
     parser.add_argument(
         "--weights", nargs="+", type=part_weight, metavar="PART=WEIGHT", help="proportions of the parts"
@@ -93,7 +95,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--decontaminate", nargs="+", default=[], metavar="FILE", help="drop rows that occur in these evaluation files"
     )
     arguments = parser.parse_args(argv)
-    mix_files(arguments, read_mixture(arguments))
+    mixture = read_mixture(arguments)
+    with claimed(arguments.output):
+        mix_files(arguments, mixture)
 
 
 if __name__ == "__main__":

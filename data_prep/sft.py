@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from tooln1.arguments import Parser
 from tooln1.data.counts import Counts
 from tooln1.data.prepared import read_prepared
-from tooln1.data.script import add_prepared_arguments
+from tooln1.data.script import add_prepared_arguments, claimed
 from tooln1.data.sft import read_responses, write_sft_files
 from tooln1.errors import run_command
 
@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts = Counts()
     prepared = read_prepared(arguments.input, arguments.on_error == "skip", counts)
     settings = {name: getattr(arguments, name) for name in ("input", "responses", "template", "test_size", "seed")}
-    write_sft_files(arguments, prepared, counts, responses, settings)
+    with claimed(arguments.output):
+        write_sft_files(arguments, prepared, counts, responses, settings)
 
 
 if __name__ == "__main__":

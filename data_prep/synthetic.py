@@ -6,6 +6,7 @@ train and test are rows for GRPO and share no (tool, value) pair. sft.parquet ho
 start, made from training values only. tooln1/tiny/ describes the tools, the tasks and the teacher.
 """
 
+import argparse
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from tooln1.arguments import Parser, positive
 from tooln1.data.rows import MESSAGES, make_row, write_parquet, write_table
+from tooln1.data.script import claimed
 from tooln1.errors import run_command
 from tooln1.files import atomic_path, format_table, write_json
 from tooln1.tiny.rows import demonstrations, draw_kind, load_compact_template, prompt_messages
@@ -63,7 +65,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="decides every row (default: %(default)s)")
     arguments = parser.parse_args(argv)
+    with claimed(arguments.output):
+        write_files(arguments)
 
+
+def write_files(arguments: argparse.Namespace) -> None:
+    """Write the files, and print how many rows of each kind there are."""
     world, template = World(arguments.seed), load_compact_template()
     counts = {}
     for split in ("train", "test"):

@@ -12,17 +12,15 @@ from collections.abc import Sequence
 from tooln1.arguments import Parser
 from tooln1.data.prepare import prepare_files
 from tooln1.data.script import add_source_arguments
-from tooln1.data.xlam import read_query
 from tooln1.errors import run_command
-
-HUB_NAME = "Salesforce/xlam-function-calling-60k"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = Parser(description=__doc__)
-    add_source_arguments(parser, HUB_NAME)
-    prepare_files(parser.parse_args(argv), HUB_NAME, read_query)
+    add_source_arguments(parser, "Salesforce/xlam-function-calling-60k")
+    parser.set_defaults(name="xlam")
+    prepare_files(parser.parse_args(argv), "xlam")
 
 
 if __name__ == "__main__":

@@ -11,14 +11,14 @@ Not covered: whether the arguments fit the tool's schema. The calls of a data se
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from tooln1.literals import VALUE_REASONS, CallError, read_value, skip_blanks, step_over_comma
 from tooln1.tools import TOOL_REASONS, normalize_tools, shown
 
 REASONS = {
-    "not_calls": "the text does not start with a bracket",
+    "not_calls": "what stands in the place of the calls is not a list of calls",
     "prose": "the text starts with a bracket but is not a list of calls",
     "unknown_tool": "a call names a tool that is not in the row's list",
     "positional_argument": "an argument has no name",
@@ -29,12 +29,15 @@ REASONS = {
     **TOOL_REASONS,
 }
 
-_CALL_KEYS = {"name", "arguments"}
+ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
+# What may stand in a call besides its arguments.
+_CALL_KEYS = ("name", "id", "type", "index", "call_id", "tool_call_id", "status", "cache_control")
 _EQUALS = re.compile(r"[ \t\r\n\f\v]*=(?!=)[ \t\r\n\f\v]*")
 _OPEN = re.compile(r"[ \t\r\n\f\v]*\([ \t\r\n\f\v]*")
 _ARGUMENT_NAME = re.compile(r"[^\W\d][\w$@.:/-]*")
 _LOOKS_LIKE_CALL = re.compile(r"[^\[\](){}=\"'\n]{1,200}\(\s*(?:\)|[^\W\d][\w.-]*\s*=)")
-_CALL_TAIL = re.compile(r"\s*\(\s*(?:\)|[^\W\d][\w.-]*\s*=)")
+# A value without a name counts right behind the tool's: "Weather (2023)" is prose.
+_CALL_TAIL = re.compile(r"\s*\(\s*(?:\)|[^\W\d][\w.-]*\s*=)|\(\s*[\"'\d\[{]")
 
 
 class CallReader:
@@ -128,10 +131,14 @@ def read_calls(text: str, tools: Any) -> list[dict[str, Any]]:
     return CallReader(normalize_tools(tools)).read(text)
 
 
-def read_json_calls(value: Any, names: Collection[str]) -> list[dict[str, Any]]:
-    """Return calls that a source writes as JSON objects: one {"name", "arguments"}, or a list of them.
+def read_json_calls(
+    value: Any, names: Collection[str], tidy: Callable[[str, Mapping[str, Any]], dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """Return calls that a source writes as objects: one {"name", "arguments"}, or a list of them.
 
-    `value` is JSON text or the decoded value; arguments may be JSON text once more. `names` are the listed tools'.
+    `value` is text, JSON or a Python literal, or the decoded value; arguments may be such text once more, or absent.
+    They may stand under another of ARGUMENT_KEYS, the call under "function", and an id beside it. `names` are the
+    listed tools'. `tidy` gets a tool's name and arguments that are no text, and returns them as they should be.
 
     Raises:
         CallError: the value is no such list, it repeats a key, or it names a tool that is not listed.
@@ -139,19 +146,35 @@ def read_json_calls(value: Any, names: Collection[str]) -> list[dict[str, Any]]:
     decoded = _json_value(value)
     calls = []
     for item in decoded if isinstance(decoded, list) else [decoded]:
-        if not isinstance(item, Mapping) or item.keys() != _CALL_KEYS:
-            raise CallError("not_calls", 0, "expected objects with name and arguments")
-        name, arguments = item["name"], item["arguments"]
+        name, given = _name_and_arguments(item)
+        arguments = given
         if isinstance(arguments, str):
-            arguments = _json_value(arguments)
-        if not isinstance(arguments, Mapping):
+            arguments = _json_value(arguments) if arguments.strip() else None
+        if arguments is not None and not isinstance(arguments, Mapping):
             raise CallError("bad_value", 0, f"expected an object of arguments, got {shown(arguments)}")
         if not isinstance(name, str) or name not in names:
             raise CallError("unknown_tool", 0, f"{shown(name)} is not in the tool list")
-        calls.append({"name": name, "arguments": dict(arguments)})
+        if tidy and decoded is value and arguments is given:
+            arguments = tidy(name, arguments or {})
+        calls.append({"name": name, "arguments": dict(arguments or {})})
     if decoded is value:
         _check_json(calls)
     return calls
+
+
+def _name_and_arguments(item: Any) -> tuple[Any, Any]:
+    if isinstance(item, str):
+        item = _json_value(item)
+    if isinstance(item, Mapping) and isinstance(item.get("function"), Mapping):
+        item = {**item, **item["function"], "function": None}
+    found = [key for key in ARGUMENT_KEYS if key in item] if isinstance(item, Mapping) else []
+    given = [key for key in found if item[key] is not None]
+    if not found or "name" not in item:
+        raise CallError("not_calls", 0, f"expected objects with name and arguments, got {shown(item)}")
+    other = [key for key, value in item.items() if value is not None and key not in (*_CALL_KEYS, *given)]
+    if other or len(given) > 1:
+        raise CallError("not_calls", 0, f"expected objects with name and arguments, got {', '.join(map(str, item))}")
+    return item["name"], item[given[0]] if given else None
 
 
 def _check_json(calls: list[dict[str, Any]]) -> None:
@@ -184,12 +207,30 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_float=_finite, par
 def _json_value(value: Any) -> Any:
     if not isinstance(value, str):
         return value
+    text = value.strip()
     try:
-        return _DECODER.decode(value)
+        decoded, end = decode_at(text, 0)
+    except CallError as error:
+        if error.reason in ("repeated_key", "bad_number"):
+            raise
+        raise CallError("not_calls", error.position, "neither JSON nor a Python literal") from None
+    if end != len(text):
+        raise CallError("not_calls", end, f"text follows the calls: {shown(text[end:])}")
+    return decoded
+
+
+def decode_at(text: str, position: int) -> tuple[Any, int]:
+    """Return the JSON value or Python literal that starts at a place of a text, and the place behind it.
+
+    Raises:
+        CallError: there is none.
+    """
+    try:
+        return _DECODER.raw_decode(text, position)
     except CallError:
         raise
-    except (ValueError, RecursionError) as error:
-        raise CallError("not_calls", 0, f"not JSON: {error}") from None
+    except (ValueError, RecursionError):
+        return read_value(text, position, lambda text, position: None)
 
 
 def _no_tool(text: str, position: int, first: bool) -> CallError:

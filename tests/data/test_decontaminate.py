@@ -53,7 +53,7 @@ def test_a_file_without_either_is_an_error(tmp_path, value):
 
 def test_a_broken_file_is_named_with_its_row(tmp_path):
     (tmp_path / "file.jsonl").write_text('{"question": "a"}\n{\n')
-    with pytest.raises(UserError, match=r"file\.jsonl: row 1: line 2: broken JSON"):
+    with pytest.raises(UserError, match=r"file\.jsonl, row 1: line 2 column 2: the JSON ends"):
         read_evaluation([tmp_path / "file.jsonl"])
 
 

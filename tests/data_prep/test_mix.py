@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from data_scripts import rows_of, run_script
 
-from data_prep import mix, xlam
+from data_prep import mix, toolace, xlam
 from tooln1.data import script
 from tooln1.data.augment import read_call_turn
 from tooln1.data.rows import ground_truth_earns_reward
@@ -247,8 +247,6 @@ def test_an_input_that_is_not_prepared_is_named(tmp_path, name):
 def test_real_rows_mix_mask_and_lose_their_tools(tmp_path):
     if not SHARED.is_dir():
         pytest.skip(f"needs the data samples in {SHARED}")
-    from data_prep import toolace
-
     toolace.main(["--input", str(SHARED / "toolace_sample.json"), "--output", str(tmp_path / "t"), "--workers", "1"])
     xlam.main(["--input", str(SHARED / "xlam_sample.json"), "--output", str(tmp_path / "x"), "--workers", "1"])
     evaluation = [SHARED / "api_bank" / "apibank_l1.json", *sorted(SHARED.glob("acebench/data_all/data_en/*.json"))]
@@ -266,6 +264,10 @@ def test_real_rows_mix_mask_and_lose_their_tools(tmp_path):
     assert all(ground_truth_earns_reward(row) for row in rows)
 
 
-def test_without_a_mixture_all_rows_are_taken(tmp_path, both):
+def test_without_a_mixture_all_rows_are_taken(tmp_path, both, toolace_folder):
     rows, _ = run_mix(tmp_path / "named", *both, preset="full")
     assert run_mix(tmp_path / "unnamed", *both)[0] == rows
+    toolace.main(["--input", str(toolace_folder / "in.json"), "--output", str(tmp_path / "own"), "--name", "shop"])
+    rows, stats = run_mix(tmp_path / "mine", tmp_path / "own", both[1])
+    assert names_of(rows) == {"shop": 30, "xlam": 40}
+    assert stats["data_sources"]["toolcall/shop"]["dropped"] == {}

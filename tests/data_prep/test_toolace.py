@@ -13,8 +13,8 @@ from data_scripts import rows_of, run_script
 from data_prep import toolace
 from tooln1.data import rows
 from tooln1.data.counts import Counts
+from tooln1.data.dialects import read_conversation
 from tooln1.data.prepare import make_rows
-from tooln1.data.toolace import read_conversation
 from tooln1.data.validate import validate_parquet
 from tooln1.errors import UserError
 from tooln1.prompt import build_system, format_call_turn
@@ -46,10 +46,11 @@ def record(*turns, system=None, tools=TOOLS):
 
 def read(raw, **options):
     """Read a record, the seventh of its source, and make rows of it."""
-    counts, conversation = Counts(), read_conversation(raw)
-    rows = make_rows(conversation, 7, counts, **options)
+    counts, conversation = Counts(), read_conversation(raw, "toolace")
+    data_source = toolace.data_source(conversation)
+    rows = make_rows(conversation, data_source, 7, counts, **options)
     assert counts.of()["kept"] == len(rows)
-    return SimpleNamespace(data_source=conversation.data_source, rows=rows, dropped=counts.of()["dropped"])
+    return SimpleNamespace(data_source=data_source, rows=rows, dropped=counts.of()["dropped"])
 
 
 def prepare(*turns, system=None, **options):
@@ -120,6 +121,16 @@ def test_the_context_is_the_system_text_without_tools_and_instructions():
     )
 
 
+def test_a_sentence_before_a_call_goes_with_it():
+    call, again = f"assistant: {CALL}", "assistant: [Find It (beta)(q=2)]"
+    outcome = prepare("user: find it", "assistant: Wait.", call, again, "tool: [1]", "user: again", call)
+    first, second = outcome.rows
+    assert json.loads(first["reward_model"]["ground_truth"]) == [*CALLS, {**CALLS[0], "arguments": {"q": 2}}]
+    assert first["extra_info"]["turn"] == 2 and first["prompt"][-1]["role"] == "user"
+    assert second["prompt"][2]["content"].startswith("Wait.\n<tool_call>[")
+    assert not outcome.dropped
+
+
 def test_another_template_is_used():
     [row] = prepare("user: find it", f"assistant: {CALL}", template="Mine: {tools}").rows
     assert row["prompt"][0]["content"] == build_system(TOOLS, KEPT, "Mine: {tools}")
@@ -144,7 +155,7 @@ def test_turns_without_a_call_become_rows_on_request():
         (["user: x", f"assistant: I will call {CALL[1:-1]} now."], "call_in_prose"),
         (["user: x", "function_call: Just text."], "not_calls"),
         ([f"assistant: {CALL}"], "no_request"),
-        (["user: x", "assistant: Wait.", f"assistant: {CALL}"], "follows_assistant"),
+        (["user: x", "assistant: <tool_call>{}</tool_call>"], "other_writing"),
         (["user: \ud83d", f"assistant: {CALL}"], "bad_unicode"),
     ],
 )
@@ -182,7 +193,6 @@ def test_a_row_whose_own_ground_truth_earns_nothing_is_dropped(monkeypatch):
         (5, "expected an object"),
         ({"system": "x"}, "conversations"),
         ({"system": "x", "conversations": "text"}, "conversations"),
-        ({"conversations": [{"from": "user", "value": "x"}]}, "system"),
         ({"system": "x", "conversations": [{"from": "user"}]}, "turn 0"),
         ({"system": "x", "conversations": [5]}, "turn 0"),
         ({"system": "x", "conversations": [{"from": "robot", "value": "x"}]}, "turn 0.*'robot'"),

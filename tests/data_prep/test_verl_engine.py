@@ -87,17 +87,19 @@ def learned_text(dataset, number, tokenizer):
     return tokenizer.decode(item["input_ids"][item["loss_mask"] == 1])
 
 
-def test_verl_learns_the_last_response_or_every_assistant_message(tmp_path, toolace_folder, qwen_tokenizer):
+def test_the_recipe_learns_the_last_response_unless_told_otherwise(tmp_path, toolace_folder, qwen_tokenizer):
     from verl.trainer.sft_trainer import create_sft_dataset
 
     run_script(sft, tmp_path, toolace_folder)
     common = {"max_length": 8192, "pad_mode": "no_padding", "truncation": "error"}
-    chosen = {"path": "pkg://tooln1.data.sft_dataset", "name": "LastResponseDataset"}
     every, last = (
         create_sft_dataset(
-            [str(tmp_path / "train.parquet")], OmegaConf.create({**common, "custom_cls": custom}), qwen_tokenizer, None
+            [str(tmp_path / "train.parquet")],
+            OmegaConf.create({**common, "custom_cls": compose("tool_n1_sft", overrides).data.custom_cls}),
+            qwen_tokenizer,
+            None,
         )
-        for custom in ({"path": None, "name": None}, chosen)
+        for overrides in (["data.custom_cls.path=null"], [])
     )
     rows = rows_of(tmp_path, "train")
     assert len(every) == len(last) == len(rows)

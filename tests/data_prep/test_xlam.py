@@ -14,8 +14,8 @@ from data_scripts import run_script
 from data_prep import xlam
 from tooln1.data import script
 from tooln1.data.counts import Counts
+from tooln1.data.dialects import read_conversation
 from tooln1.data.prepare import make_rows
-from tooln1.data.xlam import read_query
 from tooln1.errors import UserError
 from tooln1.prompt import build_system
 
@@ -31,7 +31,7 @@ def query(**changes):
 
 def read(raw, **options):
     counts = Counts()
-    return make_rows(read_query(raw), 7, counts, **options), counts.of()["dropped"]
+    return make_rows(read_conversation(raw, "xlam"), "toolcall/xlam", 7, counts, **options), counts.of()["dropped"]
 
 
 @pytest.mark.parametrize("changes", [{}, {"tools": TOOLS, "answers": CALLS}, {"answers": json.dumps(CALLS[0])}])
@@ -81,7 +81,7 @@ def test_an_empty_answer_is_a_row_on_request():
 )
 def test_a_record_of_another_shape_is_an_error(raw, message):
     with pytest.raises(UserError, match=message):
-        read_query(raw)
+        read_conversation(raw, "xlam")
 
 
 def test_every_real_answer_arrives_in_the_files(tmp_path):
@@ -119,13 +119,13 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path):
     assert done.returncode == 2
     assert re.search(r"^error: .*train\.parquet: cannot be written .*File too large\)\n$", done.stderr, re.MULTILINE)
     assert len(done.stderr.splitlines()) == 1
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     "content, message",
     [
-        ('[{"query": "x", "to', "broken JSON .*cut"),
+        ('[{"query": "x", "to', "the JSON ends inside a value; is the file cut"),
         (json.dumps([query(), [1]]), "row 1: expected an object, found list"),
         (json.dumps([query(), {"query": "x"}]), "row 1: .*tools, answers missing"),
         ("[]", "nothing to train on"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.sources import open_source
+from tooln1.data.sources import open_sources
 from tooln1.errors import UserError
 from tooln1.tools import ToolListError, normalize_tools
 
@@ -66,9 +66,9 @@ def read_evaluation(paths: Sequence[str | Path]) -> Evaluation:
     everything = Evaluation()
     for path in paths:
         found = Evaluation()
-        for position, row in enumerate(open_source(path, "").rows):
+        for place, row in open_sources([path]).rows:
             if isinstance(row, UserError):
-                raise UserError(f"{path}: row {position}: {row}")
+                raise UserError(f"{place}: {row}")
             _collect(row, found)
         if not found.queries and not found.tools:
             raise UserError(f"{path}: neither a request nor a tool was found in it; is it an evaluation file?")

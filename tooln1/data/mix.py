@@ -38,7 +38,7 @@ SINGLE_TURN_ROWS = 5518
 
 @dataclass(frozen=True)
 class Mixture:
-    """What to take: `counts` rows of each part (None: all of it).
+    """What to take: `counts` rows of each part (None: all of it); every row of the input without any part.
 
     With `fill`, that part tops the others up to `total` rows. With `weights`, the parts have these proportions: `total`
     rows together, or as many as there can be. `at_most` takes what there is where a count is higher. `single_turn`
@@ -60,6 +60,8 @@ class Mixture:
         """Return how many rows to take of each part. Raises UserError if there are not enough, or none at all."""
         if self.weights:
             taken = self._by_weight(available)
+        elif not self.parts():
+            taken = dict(available)
         else:
             taken = {name: available[name] if count is None else count for name, count in self.counts.items()}
         if self.at_most:
@@ -70,7 +72,7 @@ class Mixture:
         if short:
             raise UserError(f"not enough rows for the mixture: {', '.join(short)}; lower the numbers or add input")
         if not any(taken.values()):
-            raise UserError(f"nothing to mix: no row of {', '.join(self.parts())} is left; give other input or parts")
+            raise UserError(f"nothing to mix: no row of {', '.join(available)} is left; give other input or parts")
         return taken
 
     def _by_weight(self, available: Mapping[str, int]) -> dict[str, int]:
@@ -228,7 +230,8 @@ def _draw(
     prepared: Sequence[PreparedRow], usable: Sequence[int], mixture: Mixture, seed: int
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the positions of the rows that the mixture takes, in order, and how many it takes of each part."""
-    candidates: dict[str, list[int]] = {part: [] for part in mixture.parts()}
+    sources = sorted({prepared[number].row["data_source"] for number in usable})
+    candidates: dict[str, list[int]] = {part: [] for part in mixture.parts() or sources}
     for number in usable:
         row = prepared[number].row
         if not mixture.single_turn or [message["role"] for message in row["prompt"]] == ["system", "user"]:

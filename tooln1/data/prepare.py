@@ -1,28 +1,25 @@
-"""From conversations to prepared files, the same for every source format.
+"""From conversations to prepared files, the same for every dialect.
 
-A format, such as tooln1/data/toolace.py, reads a record of its source into a `Conversation`. Here, each assistant turn
-that calls tools becomes a row: the turns before it are the prompt, its calls the ground truth. A turn whose calls
-cannot be read is dropped with its reason. So are the later turns of that conversation: their prompts would show a call
-in a form that the model must not write.
+Each assistant turn that calls tools becomes a row: the turns before it are the prompt, its calls the ground truth. A
+turn that cannot be read is dropped with its reason. So are the later turns of that conversation: their prompts would
+show a call in a form that the model must not write, or lack what the user said.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from tooln1.calls import REASONS as CALL_REASONS
+from tooln1.data.conversation import Conversation, Turn
 from tooln1.data.counts import Counts, format_report
+from tooln1.data.dialects import REASONS as DIALECT_REASONS
+from tooln1.data.dialects import read_conversation
 from tooln1.data.rows import make_row, row_schema, why_not_row
-from tooln1.data.script import (
-    choose_test,
-    load_tokenizer,
-    map_batches,
-    split_rows,
-    write_data_set,
-)
-from tooln1.data.sources import open_source
+from tooln1.data.script import choose_test, claimed, load_tokenizer, map_batches, split_rows, write_data_set
+from tooln1.data.sources import open_sources
 from tooln1.errors import UserError
 from tooln1.files import format_table
 from tooln1.prompt import fill_template, format_call_turn, load_template
@@ -30,76 +27,53 @@ from tooln1.tools import Rejected
 
 REASONS = {
     **CALL_REASONS,
+    **DIALECT_REASONS,
     "no_call": "the turn answers without a call (--include-no-call keeps it)",
-    "call_in_prose": "a listed tool is called in the middle of other text",
-    "after_rejected_turn": "an earlier turn of the conversation holds calls that cannot be read",
+    "after_rejected_turn": "an earlier turn of the conversation cannot be read",
     "no_request": "no user has spoken before the turn",
     "follows_assistant": "the turn follows another turn of the assistant",
-    "no_tools": "the system text holds no tool list",
     "bad_unicode": "the text holds half a character, which no file can store",
     "ground_truth_not_rewarded": "the row's own ground truth does not earn the reward",
-    "broken_row": "the source's row does not have the promised form (--on-error skip)",
+    "broken_row": "the source's row is no conversation in a known dialect (--on-error skip)",
     "no_rows": "nothing in the conversation could be used",
 }
 
 
-@dataclass
-class Turn:
-    """One turn of a conversation; `position` is its place in the source.
-
-    A turn of the assistant has `calls` if it made any; `rejected` says why they cannot be read.
-    """
-
-    role: str
-    text: str
-    position: int = 0
-    calls: list[dict[str, Any]] | None = None
-    rejected: Rejected | None = None
-
-
-@dataclass
-class Conversation:
-    """A source's record in one shape; `tools` are normalised, `context` is what the system says besides the tools.
-
-    `rejected` says why the tool list cannot be read.
-    """
-
-    data_source: str
-    turns: list[Turn]
-    tools: Sequence[Mapping[str, Any]] = ()
-    context: str = ""
-    rejected: Rejected | None = None
-
-
 def make_rows(
     conversation: Conversation,
+    data_source: str,
     source_row: int,
     counts: Counts,
+    place: str = "",
     template: str | None = None,
     include_no_call: bool = False,
 ) -> list[dict[str, Any]]:
     """Return one row for each step (assistant turn) that can be used, and count what is kept and dropped.
 
     Args:
+        data_source: the name of the rows.
+        source_row: the position of the conversation among all of the input.
+        place: where the conversation stands, for examples of what is dropped.
         template: the text of a template, None for the thinking template.
         include_no_call: keep turns that answer without a call, as rows whose ground truth is the empty list.
     """
-    source, place = conversation.data_source, f"row {source_row}"
+    learned = conversation.turns[-1:] if conversation.only_last else conversation.turns
     if conversation.rejected:
-        steps = sum(turn.role == "assistant" for turn in conversation.turns)
         text = f"{conversation.rejected.detail}\n{conversation.context}"
-        counts.drop(source, conversation.rejected.reason, place, text, steps)
+        counts.drop(data_source, conversation.rejected.reason, place, text, _steps(learned))
         return []
     rows: list[dict[str, Any]] = []
     content = fill_template(conversation.tools, conversation.context, template)
     messages = [{"role": "system", "content": content}]
-    readable = True
+    # Why the turns from here on cannot be used; the first step after it is dropped for this reason.
+    spoilt: Rejected | None = None
     for turn in conversation.turns:
-        if turn.role == "assistant":
-            reason = _why_not(turn, messages, include_no_call) if readable else "after_rejected_turn"
+        spoilt = spoilt or turn.rejected
+        if turn.role == "assistant" and (turn is learned[-1] or not conversation.only_last):
+            reason = spoilt.reason if spoilt else _why_not(turn, messages, include_no_call)
             if reason is None:
                 row = make_row(
-                    data_source=source,
+                    data_source=data_source,
                     messages=messages,
                     calls=turn.calls or [],
                     source_row=source_row,
@@ -109,22 +83,26 @@ def make_rows(
                 reason = why_not_row(row)
             if reason is None:
                 rows.append(row)
-                counts.keep(source)
+                counts.keep(data_source)
             else:
-                found = f"{turn.rejected.detail}\n" if turn.rejected and readable else ""
-                counts.drop(source, reason, f"{place}, turn {turn.position}", found + turn.text)
-            readable = readable and turn.rejected is None
-        written = turn.text if turn.calls is None else format_call_turn(turn.calls)
-        messages.append({"role": turn.role, "content": written})
+                found = f"{spoilt.detail}\n" if spoilt and spoilt.detail else ""
+                counts.drop(data_source, reason, f"{place}, turn {turn.position}", found + turn.text)
+            spoilt = spoilt and Rejected("after_rejected_turn")
+        written = [turn.text] if turn.calls is None else [turn.text, format_call_turn(turn.calls)]
+        messages.append({"role": turn.role, "content": "\n".join(filter(None, written))})
     return rows
+
+
+def _steps(turns: Sequence[Turn]) -> int:
+    return sum(turn.role == "assistant" for turn in turns)
 
 
 def _why_not(turn: Turn, before: Sequence[Mapping[str, str]], include_no_call: bool) -> str | None:
     """Return the reason to drop a step, judged by the turn and the messages before it; None if it may give a row."""
-    if turn.rejected is not None:
-        return turn.rejected.reason
     if not turn.calls and not include_no_call:
         return "no_call"
+    if turn.calls is None and not turn.text.strip():
+        return "empty_turn"
     if not any(message["role"] == "user" and message["content"].strip() for message in before):
         return "no_request"
     return "follows_assistant" if before[-1]["role"] == "assistant" else None
@@ -137,12 +115,14 @@ class Prepared:
     rows: list[dict[str, Any]] = field(default_factory=list)
     steps: Counts = field(default_factory=Counts)
     conversations: Counts = field(default_factory=Counts)
+    dialects: Counter[str] = field(default_factory=Counter)
 
     def update(self, other: "Prepared") -> None:
         """Add what was made of later source rows."""
         self.rows += other.rows
         self.steps.update(other.steps)
         self.conversations.update(other.conversations)
+        self.dialects.update(other.dialects)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts for stats.json."""
@@ -150,7 +130,8 @@ class Prepared:
             name: {"conversations": self.conversations.of(name)["read"], "steps": self.steps.of(name)}
             for name in self.steps.sources()
         }
-        return {"conversations": self.conversations.of(), "steps": self.steps.of(), "data_sources": sources}
+        counts = {"conversations": self.conversations.of(), "steps": self.steps.of()}
+        return {**counts, "dialects": dict(self.dialects.most_common()), "data_sources": sources}
 
     def table(self) -> str:
         """Return the table for the screen: source rows and steps of each data source."""
@@ -162,66 +143,75 @@ class Prepared:
 
 
 def _prepare_batch(
-    records: Sequence[tuple[int, Any]],
-    read: Callable[[Any], Conversation],
+    records: Sequence[tuple[int, tuple[str, Any]]],
+    dialect: str | None,
+    name: Callable[[Conversation], str],
     template: str,
     include_no_call: bool,
     skip_broken: bool,
 ) -> Prepared:
     done = Prepared()
-    for position, record in records:
+    for position, (place, record) in records:
         try:
             if isinstance(record, UserError):
                 raise record
-            conversation = read(record)
+            conversation = read_conversation(record, dialect)
         except UserError as error:
             if not skip_broken:
-                raise UserError(f"row {position}: {error}") from None
-            done.conversations.drop("", "broken_row", f"row {position}", str(error))
+                raise UserError(f"{place}: {error}") from None
+            done.conversations.drop("", "broken_row", place, str(error))
             continue
-        rows = make_rows(conversation, position, done.steps, template, include_no_call)
+        done.dialects[conversation.dialect] += 1
+        source = name(conversation)
+        rows = make_rows(conversation, source, position, done.steps, place, template, include_no_call)
         if rows:
-            done.conversations.keep(conversation.data_source)
+            done.conversations.keep(source)
         else:
-            done.conversations.drop(conversation.data_source, "no_rows")
+            done.conversations.drop(source, "no_rows")
         done.rows += rows
     return done
 
 
-def prepare_files(arguments: argparse.Namespace, hub_name: str, read: Callable[[Any], Conversation]) -> None:
-    """Prepare every row of a source, write train.parquet, test.parquet and stats.json, and print the counts.
+def prepare_files(
+    arguments: argparse.Namespace, dialect: str | None, name: Callable[[Conversation], str] | None = None
+) -> None:
+    """Prepare every row of the input, write train.parquet, test.parquet and stats.json, and print the counts.
 
     Args:
         arguments: as parsed with `tooln1.data.script.add_source_arguments`.
-        read: reads a record; raises `UserError` for one that does not have the format's form. It must be picklable.
+        dialect: the dialect of all rows; None recognises it row by row.
+        name: the data source of a conversation's rows if --name does not say it. It must be picklable.
 
     Raises:
         UserError: a broken row (unless --on-error skip), too few rows, or a file that cannot be read or written.
     """
     template = load_template(arguments.template)
     tokenizer = load_tokenizer(arguments.tokenizer)
-    source = open_source(arguments.input, hub_name)
+    source = open_sources(arguments.input)
     work = partial(
         _prepare_batch,
-        read=read,
+        dialect=dialect,
+        name=name if arguments.name is None else partial(_name, f"toolcall/{arguments.name}"),
         template=template,
         include_no_call=arguments.include_no_call,
         skip_broken=arguments.on_error == "skip",
     )
     total = Prepared()
-    try:
+    with claimed(arguments.output):
         for done in map_batches(work, enumerate(source.rows), arguments.workers, source.total, source.name):
             total.update(done)
-    except UserError as error:
-        raise UserError(f"{source.name}: {error}") from None
-    print(total.table())
-    for title, counts in (("dropped steps", total.steps), ("dropped raw rows", total.conversations)):
-        if text := counts.reasons_table(title, REASONS):
-            print("\n" + text)
-    conversations = [row["extra_info"]["source_row"] for row in total.rows]
-    splits = split_rows(total.rows, choose_test(conversations, arguments.test_size, arguments.seed))
-    settings = {"source": source.name, "seed": arguments.seed, "test_size": arguments.test_size}
-    choices = {"template": arguments.template or "thinking", "include_no_call": arguments.include_no_call}
-    report = format_report(source.name, total.table(), [total.steps, total.conversations], REASONS)
-    stats = {**settings, **choices, **total.as_dict()}
-    write_data_set(arguments, splits, row_schema(template=template), stats, report, tokenizer)
+        print(total.table())
+        for title, counts in (("dropped steps", total.steps), ("dropped raw rows", total.conversations)):
+            if text := counts.reasons_table(title, REASONS):
+                print("\n" + text)
+        conversations = [row["extra_info"]["source_row"] for row in total.rows]
+        splits = split_rows(total.rows, choose_test(conversations, arguments.test_size, arguments.seed))
+        settings = {"source": source.name, "seed": arguments.seed, "test_size": arguments.test_size}
+        choices = {"template": arguments.template or "thinking", "include_no_call": arguments.include_no_call}
+        report = format_report(source.name, total.table(), [total.steps, total.conversations], REASONS)
+        stats = {**settings, **choices, **total.as_dict()}
+        write_data_set(arguments, splits, row_schema(template=template), stats, report, tokenizer)
+
+
+def _name(name: str, conversation: Conversation) -> str:
+    return name

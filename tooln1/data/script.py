@@ -1,15 +1,17 @@
 """What the scripts of data_prep/ share: their arguments, their worker processes, and the files that they write."""
 
 import argparse
+import fcntl
 import multiprocessing
 import os
 import random
+import re
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +23,7 @@ from tqdm import tqdm
 from tooln1.arguments import positive
 from tooln1.data.rows import write_table
 from tooln1.errors import UserError
-from tooln1.files import atomic_path, format_table, one_line, write_json, write_text
+from tooln1.files import atomic_path, format_table, one_line, write_json, write_text, writing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,9 +35,18 @@ _WAITING = 3
 _PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
 
 
-def add_source_arguments(parser: argparse.ArgumentParser, hub_name: str) -> None:
-    """Add the arguments of a script that prepares a published data set."""
-    parser.add_argument("--input", metavar="FILE", help=f"json, jsonl or parquet file (default: {hub_name} on the hub)")
+def add_source_arguments(parser: argparse.ArgumentParser, hub_name: str | None = None) -> None:
+    """Add the arguments of a script that prepares conversations; by default, those of a data set on the hub."""
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        required=hub_name is None,
+        default=[hub_name],
+        metavar="PATH",
+        help="json, jsonl, ndjson or parquet files, also .gz or .zst, folders of them, or names of data sets on the "
+        "Hugging Face hub" + (f" (default: {hub_name})" if hub_name else ""),
+    )
+    parser.add_argument("--name", type=source_name, help="what the rows are: their data_source is toolcall/NAME")
     parser.add_argument(
         "--include-no-call", action="store_true", help="keep turns answered without a call, as rows with an empty list"
     )
@@ -92,6 +103,13 @@ def _add_arguments(parser: argparse.ArgumentParser, test_size: float | None) -> 
         metavar="TOKENS",
         help="with --tokenizer, count the prompts over this limit (default: %(default)s)",
     )
+
+
+def source_name(text: str) -> str:
+    """Read --name."""
+    if not re.fullmatch(r"[\w.-]+", text):
+        raise argparse.ArgumentTypeError(f"expected letters, digits, and any of _ . -, got {text}")
+    return text
 
 
 def parse_test_size(text: str) -> float | int:
@@ -154,6 +172,29 @@ def _map_batches(function: Callable[[list[Item]], Result], items: Iterable[Item]
 def _ignore_interrupts() -> None:
     # Ctrl-C reaches every process of the terminal; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def claimed(output: str | Path) -> Iterator[None]:
+    """Keep a folder to this run while the block runs; it is made, and removed if nothing was written.
+
+    Raises:
+        UserError: another run has it, or it cannot be made.
+    """
+    folder = Path(output)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # The folder itself is locked: a lock file would stay behind.
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"{folder}: another run writes into it; wait for it, or choose another --output") from None
+    finally:
+        os.close(handle)
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def choose_test(conversations: Sequence[int], test_size: float | int, seed: int) -> np.ndarray:

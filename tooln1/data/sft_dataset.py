@@ -1,6 +1,4 @@
-"""verl's SFT dataset, learning the last response only.
-
-    data.custom_cls.path=pkg://tooln1.data.sft_dataset data.custom_cls.name=LastResponseDataset
+"""verl's SFT dataset, learning the last response only: recipe/tool_n1/config/settings/sft.yaml chooses it.
 
 verl 0.9.1 learns every assistant message. In a prepared row the earlier ones are part of the prompt, written without
 reasoning: learning them teaches a model to leave the reasoning out.

@@ -1,0 +1,51 @@
+"""Items of OpenAI's Responses API: messages, function_call, function_call_output and reasoning, one after another."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tooln1.data.conversation import Dialect, Message, Record, Turn, decoded
+
+_ITEMS = ("function_call", "function_call_output")
+_ACTION = "expected_action"
+
+
+def recognises(record: Record) -> bool:
+    """Return whether an item is a call or what came of one."""
+    return any(message.fields.get("type") in _ITEMS for message in record.messages)
+
+
+def read(record: Record) -> list[Turn]:
+    """Read the items."""
+    return [_turn(message) for message in record.messages if message.role != "reasoning"]
+
+
+def _turn(message: Message) -> Turn:
+    item = message.fields
+    ids = [item["call_id"]] if item.get("call_id") else ()
+    if message.role == "call":
+        return Turn("assistant", "", message.position, calls=[item], ids=ids)
+    return message.turn(ids=ids)
+
+
+def recognises_pivot(record: Record) -> bool:
+    """Return whether this is a row of NVIDIA's Pivot sets: the items so far, and the action expected next."""
+    return "responses_create_params" in record.row and _ACTION in record.row
+
+
+def read_pivot(record: Record) -> list[Turn]:
+    """Read the items and the action, which alone is to be learned: each row of the set stands for one step."""
+    request, action = (decoded(record.row[key]) for key in ("responses_create_params", _ACTION))
+    record.become({**request, "output": _items(action)})
+    record.only_last = True
+    return read(record)
+
+
+def _items(action: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    calls = action.get("calls") or action.get("tool_calls")
+    if calls:
+        return [{**call, "type": "function_call"} for call in calls]
+    return [action if action.get("type") == "function_call" else {"role": "assistant", **action}]
+
+
+DIALECT = Dialect("items of type function_call", recognises, read)
+PIVOT = Dialect("responses_create_params and expected_action", recognises_pivot, read_pivot)

@@ -1,0 +1,79 @@
+"""Calls between <tool_call> tags: an object each, as Hermes and Qwen write them, or this project's one list.
+
+The values are JSON or Python literals; one is decoded from the tag on, so that a tag inside a string is only text.
+"""
+
+import re
+from typing import Any
+
+from tooln1.calls import CallReader, decode_at
+from tooln1.data.conversation import Dialect, Record, Turn
+from tooln1.literals import CallError, skip_blanks
+from tooln1.prompt import load_template, split_template
+
+_OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_LIST = re.compile(r"<tool_call>\s*\[")
+_END = re.compile(r"\s*(?:<\|im_end\|>|<\|endoftext\|>|</s>)?\s*\Z")
+
+# What this project's templates say around the tools.
+_TEMPLATES = (part for name in ("thinking", "direct", "compact") for part in split_template(load_template(name)))
+INSTRUCTIONS = [
+    re.compile(text, re.IGNORECASE | re.DOTALL | re.MULTILINE)
+    for text in (
+        *(re.escape(part.removesuffix("<tools>\n").removeprefix("\n</tools>").strip()) for part in _TEMPLATES),
+        r"You are a function calling AI model\.",
+        r"You may call one or more functions to assist with the user query\.",
+        r"Don't make assumptions about what values to plug into functions\.",
+        r"Here are the available tools:",
+        r"<tools>(?!\s*</tools>).*?</tools>",
+        r"^# Tools$",
+        r"Use the following pydantic model json schema for each tool call you will make:\s*\{.*?\}\s*(?=For each|\Z)",
+        r"For each function call,? return a json object[^<]*(?:<tool_call>\s*</tool_call>[^<.:\n]*[.:]?)?",
+        r"<tool_call>.*?</tool_call>",
+        # Whatever else is said about the tags.
+        r"[^\n.]*</?(?:tool_call|tools)>[^\n.]*[.:]?",
+    )
+]
+
+
+def recognises_list(record: Record) -> bool:
+    """Return whether the assistant calls with a list, as this project has it."""
+    return any(_LIST.search(text) for text in record.said)
+
+
+def recognises(record: Record) -> bool:
+    """Return whether the assistant calls between tags, or the system text asks for it."""
+    return any(_OPEN in text for text in record.said) or any(
+        message.role == "system" and _OPEN in str(message.content) for message in record.messages[:1]
+    )
+
+
+def read(record: Record) -> list[Turn]:
+    """Read the messages."""
+    return [message.turn() for message in record.messages]
+
+
+def written(text: str, reader: CallReader) -> tuple[str, list[Any]] | None:
+    """Return what stands before and between the calls, and the calls; None if there is none.
+
+    Raises:
+        CallError: the calls cannot be decoded, or something follows them.
+    """
+    texts, calls, position = [], [], 0
+    while (start := text.find(_OPEN, position)) >= 0:
+        texts.append(text[position:start].strip())
+        position = skip_blanks(text, start + len(_OPEN))
+        while not text.startswith(_CLOSE, position):
+            value, position = decode_at(text, position)
+            calls += value if isinstance(value, list) else [value]
+            position = skip_blanks(text, position)
+        position += len(_CLOSE)
+    if not texts:
+        return None
+    if not _END.match(text, position):
+        raise CallError("trailing_text", position)
+    return "\n".join(filter(None, texts)), calls
+
+
+OWN = Dialect("<tool_call>[…]</tool_call>", recognises_list, read, written, INSTRUCTIONS)
+HERMES = Dialect("<tool_call>{…}</tool_call>", recognises, read, written, INSTRUCTIONS)

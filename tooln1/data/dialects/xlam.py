@@ -1,0 +1,25 @@
+"""xlam-function-calling-60k: {"query", "tools", "answers"}, one request and the calls that answer it."""
+
+from tooln1.data.conversation import Dialect, Record, Turn
+from tooln1.errors import UserError
+
+_KEYS = ("query", "tools", "answers")
+
+
+def recognises(record: Record) -> bool:
+    """Return whether the row has the three fields."""
+    return all(record.row.get(key) is not None for key in _KEYS)
+
+
+def read(record: Record) -> list[Turn]:
+    """Read the row. Raises UserError if a field is missing."""
+    missing = [key for key in _KEYS if record.row.get(key) is None]
+    if missing:
+        raise UserError(f"expected the keys query, tools and answers; {', '.join(missing)} missing")
+    query = record.row["query"]
+    if not isinstance(query, str):
+        raise UserError(f'expected text under "query", found {type(query).__name__}')
+    return [Turn("user", query), Turn("assistant", "", calls=record.row["answers"])]
+
+
+DIALECT = Dialect("query, tools and answers", recognises, read)

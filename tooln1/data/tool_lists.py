@@ -1,0 +1,101 @@
+"""Finding a row's tool list: in a field, as objects or text, or somewhere in its system text."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tooln1.data.nulls import without_nulls
+from tooln1.literals import CallError, read_value, skip_blanks
+from tooln1.tools import Rejected, ToolListError, normalize_tools
+
+_SECTION = re.compile(r"<tools>(?=\s*\S)(?!\s*</tools>)(.*?)</tools>", re.DOTALL)
+_OPENING = re.compile(r"\[\s*\{|\{")
+_BETWEEN = re.compile(r"[\s,;]*")
+_DECODER = json.JSONDecoder()
+
+
+def read_tools(tools: Any) -> list[dict[str, Any]]:
+    """Return the normalised tools of a field: objects, texts of objects, or text that holds a list or one tool a line.
+
+    Raises:
+        ToolListError: the field holds none of these.
+    """
+    if isinstance(tools, str):
+        tools = _read_text(tools)
+    elif isinstance(tools, list):
+        texts = (_read_text(tool) if isinstance(tool, str) else [without_nulls(tool)] for tool in tools)
+        tools = [tool for part in texts for tool in part]
+    else:
+        tools = without_nulls(tools)
+    return normalize_tools(tools)
+
+
+def _read_text(text: str) -> list[Any]:
+    values, position = [], skip_blanks(text, 0)
+    while position < len(text):
+        try:
+            value, position = _decode_at(text, position)
+        except (ValueError, RecursionError) as error:
+            raise ToolListError("tools_not_json", f"neither JSON nor a Python literal: {error}") from None
+        values += value if isinstance(value, list) else [value]
+        position = _BETWEEN.match(text, position).end()
+    return values
+
+
+def _decode_at(text: str, position: int) -> tuple[Any, int]:
+    try:
+        return _DECODER.raw_decode(text, position)
+    except (ValueError, RecursionError) as error:
+        try:
+            return read_value(text, position, lambda text, position: None)
+        except CallError:
+            raise error from None
+
+
+def find_tools(system: str) -> tuple[list[dict[str, Any]], str, str]:
+    """Return the normalised tools that a system text lists, and the text before and after them.
+
+    They stand between <tools> tags, in the first list of named objects, or one object after another.
+
+    Raises:
+        Rejected: there is no such list, or it has no known shape.
+    """
+    if section := _SECTION.search(system):
+        return read_tools(section[1]), system[: section.start()], system[section.end() :]
+    reason = "no_tools"
+    opening = _OPENING.search(system)
+    while opening:
+        start, behind = opening.span()
+        try:
+            tools, end = _decode_at(system, start)
+            if isinstance(tools, dict) and _is_tool(tools):
+                tools, end = _one_after_another(system, start)
+        except json.JSONDecodeError as error:
+            reason = "tools_not_json" if system[start] == "[" else reason
+            # Searching on behind the error, not behind the bracket, keeps the search linear.
+            behind = max(behind, error.pos)
+        except (ValueError, RecursionError):
+            raise Rejected("tools_not_json") from None
+        else:
+            if isinstance(tools, list) and all(map(_is_tool, tools)):
+                return normalize_tools(tools), system[:start], system[end:]
+            behind = max(behind, end)
+        opening = _OPENING.search(system, behind)
+    raise Rejected(reason)
+
+
+def _is_tool(value: Any) -> bool:
+    return isinstance(value, Mapping) and ("name" in value or "function" in value)
+
+
+def _one_after_another(text: str, position: int) -> tuple[list[Any], int]:
+    tools, end = [], position
+    while text.startswith("{", position):
+        try:
+            tool, end = _decode_at(text, position)
+        except (ValueError, RecursionError):
+            break
+        tools.append(tool)
+        position = _BETWEEN.match(text, end).end()
+    return tools, end
