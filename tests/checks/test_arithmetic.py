@@ -39,6 +39,7 @@ def faults(check, run):
         ({f"{ACTOR}.ulysses_sequence_parallel_size": 2, f"{ACTOR}.ppo_max_token_len_per_gpu": 6144}, []),
         ({f"{ACTOR}.ppo_max_token_len_per_gpu": 6144}, [r"len_per_gpu=6144: .* raise it to 12288"] * 3),
         ({f"{ACTOR}.ppo_mini_batch_size": 128}, [r"=128: more than data\.train_batch_size=64; .* lower it to 64"]),
+        ({"trainer.save_freq": -1}, [r"save_freq=-1: no checkpoint would be written"]),
         ({f"{ROLLOUT}.n": 1}, [r"rollout\.n=1: GRPO compares the responses"]),
         ({"actor_rollout_ref.model.lora_rank": 1024}, [r"lora_rank=1024: vLLM takes at most 512"]),
     ],

@@ -15,15 +15,15 @@ from tooln1.settings import Settings
 ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 GRPO, REWARD = "tool_n1_grpo", "reward.custom_reward_function"
 
-composed = functools.cache(lambda *words: compose(*words[:1], words[1:]))  # takes most of the time
+composed = functools.cache(compose)  # takes most of the time
 
 
 @pytest.fixture
 def settings(tmp_path):
     """The settings of a recipe with other values, {dotted key: value}, in one run folder."""
 
-    def make(changes=None, recipe="tool_n1_sft", groups=(), **arguments):
-        config = composed(recipe, *groups).copy()
+    def make(changes=None, recipe="tool_n1_sft", **arguments):
+        config = composed(recipe).copy()
         files = {f"data.{side}_files": str(tmp_path / "rows.parquet") for side in ("train", "val")}
         for key, value in (files | (changes or {})).items():
             OmegaConf.update(config, key, value, force_add=True)
@@ -138,14 +138,14 @@ def test_a_folder_without_results_belongs_to_no_run(settings, trained, tmp_path)
 
 
 def test_a_refusal_names_the_keys_the_way_on_and_what_is_free(settings, trained, tmp_path):
-    trained(recipe=GRPO)
-    run = UpcomingRun(settings(recipe=GRPO, groups=["preset=paper"]))
+    trained()
+    changes = {"trainer.seed": 3, "data.train_files": ["/x", "/y"], "trainer.save_freq": 3}
+    run = UpcomingRun(settings(changes))
     (finding,) = check_same_run(run)
     assert finding.severity == "fault"
     assert finding.message.startswith(
         f"{tmp_path}: holds a run of other settings: "
-        f"{REWARD}.path pkg://tooln1.reward_score.toolcall -> pkg://tooln1.reward_score.toolcall_paper, "
-        f"{ACTOR}.ppo_mini_batch_size 1024 -> 256"
+        f'data.train_files {tmp_path / "rows.parquet"} -> ["/x", "/y"], trainer.seed 1 -> 3; choose another run folder'
     )
     for part in (
         "--run-dir",
@@ -153,9 +153,9 @@ def test_a_refusal_names_the_keys_the_way_on_and_what_is_free(settings, trained,
         "length, saving, validation frequency, logging and resources may change freely",
     ):
         assert part in finding.message
-    run.settings = settings(recipe=GRPO, groups=["preset=paper"], accept_changes=True)
+    run.settings = settings(changes, accept_changes=True)
     (accepted,) = check_same_run(run)
-    assert accepted.severity == "warning" and "the run continues with changes: reward." in accepted.message
+    assert accepted.severity == "warning" and "the run continues with changes: data.train_files" in accepted.message
 
 
 @pytest.mark.parametrize("recipe, kinds", [(GRPO, "SFT, and this one is GRPO"), ("tool_n1_sft", "cannot be read")])

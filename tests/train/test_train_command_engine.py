@@ -127,6 +127,13 @@ def test_an_accepted_change_is_noted_before_config_yaml_changes(finished, settin
         launch.check(finished)
 
 
+def test_a_run_that_only_validates_names_no_checkpoint(settings, monkeypatch, capsys):
+    monkeypatch.setattr(launch, "_run", lambda *_: None)
+    assert launch.train(settings("trainer.val_only=true")) == 0
+    printed = capsys.readouterr().out
+    assert "no checkpoint was written" in printed and "None" not in printed and "tooln1 export" not in printed
+
+
 def test_a_checkpoint_of_other_ranks_is_refused(settings, tmp_path, save):
     save(tmp_path / "checkpoints", 4, ranks=2)
     with pytest.raises(UserError, match="saved by 2 ranks, this run has 1"):
