@@ -58,7 +58,9 @@ def checkout(tmp_path_factory, tiny_model):
     ):
         (folder / name).mkdir(parents=True)
         (folder / name / "train.json").write_text(json.dumps(rows))
-    (folder / "rows.json").symlink_to("Team-ACE/ToolACE/train.json")
+    (folder / "more").mkdir()
+    shutil.copy(ROOT.parent / "shared" / "cases" / "openai_messages.jsonl", folder / "chats.jsonl")
+    shutil.copy(ROOT.parent / "shared" / "cases" / "hermes_json_parallel.json", folder / "more")
     for name in ("Qwen/Qwen2.5-7B-Instruct", "models/Qwen2.5-7B-Instruct"):
         shutil.copytree(tiny_model, folder / name)
         (folder / name / "config.json").write_text(json.dumps(MODELS["Qwen/Qwen2.5-7B-Instruct"][0]))

@@ -57,15 +57,15 @@ def test_the_text_tells_model_data_settings_curve_and_versions(card):
     compile(text.split("```python\n")[1].split("```")[0], "usage", "exec")
 
 
-def test_a_published_data_set_is_credited_only_where_the_rows_came_from_it(run_dir, card, tmp_path):
+def test_a_data_set_of_the_hub_is_credited_only_where_the_rows_came_from_it(run_dir, card, tmp_path):
     """data_source names the kind of rows, whoever made them; the chain of stats.json names their source."""
     folders = {name: tmp_path / name for name in ("mixed", "hub", "private")}
     for folder in folders.values():
         folder.mkdir()
     rows = [{"data_source": f"toolcall/{name}"} for name in ("xlam", "toolace_single_turn", "shop")]
     pq.write_table(pa.Table.from_pylist(rows), folders["mixed"] / "train.parquet")
-    write_json(folders["private"] / "stats.json", {"source": "shop.json"})
-    write_json(folders["hub"] / "stats.json", {"source": "Team-ACE/ToolACE"})
+    write_json(folders["private"] / "stats.json", {"source": "data/shop.json, other/shop.parquet"})
+    write_json(folders["hub"] / "stats.json", {"source": "Team-ACE/ToolACE, mine.json"})
     config = {"data": {"train_files": [str(folders["mixed"] / "train.parquet")]}, "trainer": {}}
     OmegaConf.save(OmegaConf.create(config), run_dir / "config.yaml")
     for inputs, credited in ((["private"], None), (["private", "hub"], ["Team-ACE/ToolACE"])):

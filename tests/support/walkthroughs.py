@@ -19,6 +19,7 @@ NOT_RUN = {
     r"^(tooln1 serve (?!.*--dry-run)|vllm serve|sglang serve|tooln1 report \S+ --watch)": "runs until it is stopped",
     r"serve_and_call": "tests/examples/test_serve_and_call_engine.py",
     r"my_run\.yaml": "a file of the reader's",
+    r"nvidia/|Salesforce/APIGen": "needs the hub",
     r"^python (benchmarks/|tests/)": "measures for minutes",
 }
 

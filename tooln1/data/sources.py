@@ -60,9 +60,14 @@ def _open(given: str | Path) -> list[Source]:
         if not found:
             raise UserError(f"{path}: the folder holds no file of rows; expected {_EXPECTED}")
         return [_open_file(file) for file in found]
-    if not path.exists() and not _kind(path) and _HUB_NAME.fullmatch(str(given)):
+    if not path.exists() and is_on_hub(str(given)):
         return [_open_hub(str(given))]
     return [_open_file(path)]
+
+
+def is_on_hub(name: str) -> bool:
+    """Return whether a source's name is that of a data set on the hub: a file of rows has the suffix of its kind."""
+    return not _kind(Path(name)) and bool(_HUB_NAME.fullmatch(name))
 
 
 def _kind(path: Path) -> str:

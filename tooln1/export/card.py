@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tooln1.chat_template import read_chat_template, split_chat_template
 from tooln1.config import plain
+from tooln1.data.sources import is_on_hub
 from tooln1.files import read_json, read_jsonl, read_text, write_text
 from tooln1.report.evaluation import read_evaluations
 from tooln1.run_folder import REWARD, Run, RunFolder, read_scalars
@@ -38,8 +39,6 @@ _SETTINGS = {
     ),
     "SFT": ("data.train_batch_size", "optim.lr", "data.max_length", "trainer.total_epochs", "trainer.n_gpus_per_node"),
 }
-# data_source does not tell who made the rows: a user's own may be called like these. stats.json names the source.
-_PUBLISHED = {"Team-ACE/ToolACE", "Salesforce/xlam-function-calling-60k"}
 _CURVE = "curves.png"
 _ROWS = 12
 
@@ -67,7 +66,7 @@ def write_card(folder: Path, run: Run, step: int, name: str) -> None:
     licence = _licence(base_model)
     train_files = [Path(path) for path in run.listed("data.train_files")]
     sources = _count_sources(train_files)
-    data_sets = sorted(_published(train_files))
+    data_sets = sorted(_hub_data_sets(train_files))
     rewards, accuracies = read_scalars(run).get(REWARD, {}), _accuracies(run)
     best = read_best(RunFolder(run.folder).checkpoints)
     text = environment.get_template("model_card.md.jinja").render(
@@ -182,8 +181,11 @@ def _stats(train_files: list[Path]) -> list[tuple[str, str]]:
     return [(path.parent.name, read_text(path).strip()) for path in paths if path.is_file()]
 
 
-def _published(files: list[Path]) -> set[str]:
-    """Return the published data sets that the rows come from, as far as the stats.json of each step still tells."""
+def _hub_data_sets(files: list[Path]) -> set[str]:
+    """Return the data sets of the hub that the rows come from, as far as the stats.json of each step still tells.
+
+    The rows' data_source does not tell: a user's own rows may be called like a published data set.
+    """
     found, seen, waiting = set(), set(), list(files)
     while waiting:
         place = waiting.pop().resolve()
@@ -192,7 +194,7 @@ def _published(files: list[Path]) -> set[str]:
             continue
         seen.add(path)
         stats = read_json(path)
-        found |= {stats.get("source")} & _PUBLISHED
+        found |= set(filter(is_on_hub, str(stats.get("source")).split(", ")))
         waiting += map(Path, stats.get("inputs") or stats.get("input") or ())
     return found
 
