@@ -9,10 +9,15 @@ VERL = "0.9.1"
 # Enough for data preparation and scoring. Training needs an engine too, which comes with an extra.
 CORE = [
     f"verl=={VERL}",
+    "docstring-parser>=0.16",
+    "jsonschema>=4.23",
     "numpy>=1.26",
     "orjson>=3.10",
     "psutil>=5.9",
     "pyarrow>=20.0.0",
+    "pydantic>=2.9",
+    "pyyaml>=6.0",
+    "referencing>=0.35",
     "tqdm>=4.66",
     "wrapt>=1.17",
 ]

@@ -50,13 +50,16 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
-KEYS = st.sampled_from(["type", "properties", "required", "items", "$defs", "get", "values", "name", "é"])
-SCHEMAS = st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, st.dictionaries(KEYS, VALUES, max_size=2), max_size=3))
+KEYS = st.sampled_from(["type", "properties", "required", "items", "$defs", "anyOf", "schema", "get", "name", "é"])
+INNER = st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, st.dictionaries(KEYS, VALUES, max_size=2), max_size=3))
+SCHEMAS = INNER | INNER.map(lambda inner: {"schema": inner}) | st.booleans()
 FUNCTIONS = st.fixed_dictionaries(
     {"name": st.sampled_from(["f", "Météo (v2)", "items"])},
     optional={
         "description": st.none() | TEXT,
         "parameters": st.none() | SCHEMAS,
+        "inputSchema": st.none() | SCHEMAS,
+        "type": st.sampled_from(["function", "custom", "web_search", None]),
         "strict": st.booleans(),
         "required": st.none() | st.lists(TEXT, max_size=2),
         "items": VALUES,
@@ -149,7 +152,7 @@ def test_only_jinja_that_every_engine_knows_is_used():
     assert all(not node.args and not node.kwargs for node in tree.find_all((nodes.Filter, nodes.Test)))
     assert all(len(macro.args) == 1 and not macro.defaults for macro in tree.find_all(nodes.Macro))
     called = {getattr(call.node, "name", None) or call.node.attr for call in tree.find_all(nodes.Call)}
-    assert called == {"namespace", "raise_exception", "items", "tooln1_json"}
+    assert called == {"namespace", "raise_exception", "items", "tooln1_json", "tooln1_keyword"}
     statements = (nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock, nodes.Import, nodes.Include)
     assert not list(tree.find_all(statements))
 

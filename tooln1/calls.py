@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from tooln1.literals import VALUE_REASONS, CallError, read_value, skip_blanks, step_over_comma
+from tooln1.tool_schema import parameter_names
 from tooln1.tools import TOOL_REASONS, normalize_tools, shown
 
 REASONS = {
@@ -51,8 +52,8 @@ class CallReader:
             name = tool["name"]
             if name not in self._arguments:
                 self._by_letter.setdefault(name.strip()[0], []).append((name.strip(), name))
-            properties = tool.get("parameters", {}).get("properties", {})
-            self._arguments[name] = sorted((key for key in properties if key), key=len, reverse=True)
+            parameters = parameter_names(tool.get("parameters"))
+            self._arguments[name] = sorted(filter(None, parameters), key=len, reverse=True)
         for entries in self._by_letter.values():
             entries.sort(key=lambda entry: len(entry[0]), reverse=True)
         self.names = frozenset(self._arguments)

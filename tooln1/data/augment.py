@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tooln1.prompt import format_call_turn
+from tooln1.tool_schema import parameter_names, rename_parameters
 
 Message = Mapping[str, str]
 
@@ -58,15 +59,16 @@ def mask(
     """Return tools, calls and turns with every function and parameter renamed at random; descriptions stay.
 
     A name is replaced in the list, in the calls of the ground truth and of earlier turns, and in tool results that
-    quote it.
+    quote it. Parameters keep their names where `rename_parameters` cannot rename them.
     """
     taken = {tool["name"] for tool in tools}
     names = {name: _random_name(rng, taken) for name in dict.fromkeys(tool["name"] for tool in tools)}
     parameters: dict[str, dict[str, str]] = {name: {} for name in names}
     # Two tools of one name share a map: nothing says which of them a call means.
     for tool in tools:
-        new = parameters[tool["name"]]
-        new.update({key: _random_name(rng, taken) for key in tool["parameters"]["properties"] if key not in new})
+        new, schema = parameters[tool["name"]], tool["parameters"]
+        if rename_parameters(schema, {}) is not None:
+            new.update({key: _random_name(rng, taken) for key in parameter_names(schema) if key not in new})
     masked = [_mask_tool(tool, names[tool["name"]], parameters[tool["name"]]) for tool in tools]
     return masked, _mask_calls(calls, names, parameters), [_mask_turn(turn, names, parameters) for turn in turns]
 
@@ -81,12 +83,11 @@ def _random_name(rng: random.Random, taken: set[str]) -> str:
 
 
 def _mask_tool(tool: Mapping[str, Any], name: str, new: Mapping[str, str]) -> dict[str, Any]:
-    parameters = dict(tool["parameters"])
-    parameters["properties"] = {new[key]: value for key, value in parameters["properties"].items()}
-    masked = {**tool, "name": name, "parameters": parameters}
-    for holder in (parameters, masked):
-        if isinstance(holder.get("required"), list):
-            holder["required"] = [new.get(key, key) if isinstance(key, str) else key for key in holder["required"]]
+    masked = {**tool, "name": name, "parameters": rename_parameters(tool["parameters"], new)}
+    if masked["parameters"] is None:
+        masked["parameters"] = tool["parameters"]
+    if isinstance(masked.get("required"), list):
+        masked["required"] = [new.get(key, key) if isinstance(key, str) else key for key in masked["required"]]
     return masked
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tooln1.data.sources import open_sources
 from tooln1.errors import UserError
+from tooln1.tool_schema import parameter_names
 from tooln1.tools import ToolListError, normalize_tools
 
 REASONS = {
@@ -54,7 +55,7 @@ def normalize_query(text: str) -> str:
 
 def signature(tool: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a normalised tool's name, followed by its parameters' names in order."""
-    return (tool["name"].strip(), *sorted(tool["parameters"]["properties"]))
+    return (tool["name"].strip(), *sorted(parameter_names(tool["parameters"])))
 
 
 def read_evaluation(paths: Sequence[str | Path]) -> Evaluation:
