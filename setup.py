@@ -133,7 +133,7 @@ if __name__ == "__main__":
         package_data={
             "tooln1": ["py.typed", "templates/*"],
             "tooln1.recipe_config": ["**/*.yaml"],
-            "tooln1.eval": ["*.json"],
+            "tooln1.eval": ["*.json", "*.txt"],
             "tooln1.export": ["*.jinja"],
             "tooln1.report": ["templates/*"],
             "tooln1.tiny": ["*.jinja"],

@@ -245,22 +245,31 @@ def _eval(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--bench",
         default="bfcl,api_bank,acebench",
-        help="benchmarks, separated by commas; rows: a parquet file for training (default: %(default)s)",
+        help="benchmarks, separated by commas, also bfcl_multi_turn, bfcl_format_sensitivity, and rows, a parquet file "
+        "for training (default: %(default)s)",
     )
     parser.add_argument(
         "--data", type=Path, metavar="PATH", help="folder with the data of API-Bank and ACEBench, or the file of rows"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results (default: runs/eval/MODEL)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N cases of each category")
-    parser.add_argument("--template", help="the training's prompt template: a file, compact, or direct (thinking)")
+    parser.add_argument("--template", help="the prompt template: a file, compact, direct, or paper-like (thinking)")
     parser.add_argument("--form", choices=("function_calling", "dialogues"), help="which form of API-Bank's data")
     parser.add_argument("--bfcl-python", metavar="FILE", help="Python of BFCL's environment (default: .venv-bfcl's)")
     parser.add_argument("--model", default="", metavar="NAME", help="the endpoint's name for it (default: its first)")
     parser.add_argument(
         "--interface",
-        choices=("auto", "completions", "chat"),
+        choices=("auto", "completions", "chat", "tools"),
         default="auto",
-        help="how to get the raw response (default: completions if the server can render prompts, else chat)",
+        help="how to get the raw response (default: completions if the server can render prompts, else chat); tools: "
+        "send the request's tools, and let the server read the calls",
+    )
+    parser.add_argument(
+        "--reader",
+        choices=("strict", "paper"),
+        default="strict",
+        help="of the calls in a response: strict, as the reward; paper, the first block, reasoning or not (default: "
+        "%(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of sampling, with a temperature (default: %(default)s)")
     add_endpoint_arguments(parser, temperature=0.0)
@@ -269,14 +278,15 @@ def _eval(commands: argparse._SubParsersAction) -> None:
     )
 
     def command(arguments: argparse.Namespace) -> int:
-        from tooln1.chat_template import load_model_template
         from tooln1.endpoint import Endpoint
+        from tooln1.eval.form import Form, load_form_template
         from tooln1.eval.run import default_output, evaluate, load_benchmarks
 
         output = arguments.output or default_output(arguments.target)
+        template = load_form_template(arguments.target, arguments.template)
         benchmarks = load_benchmarks(
             arguments.bench.split(","),
-            load_model_template(arguments.target, arguments.template),
+            template,
             arguments.data,
             arguments.form,
             arguments.bfcl_python,
@@ -289,6 +299,7 @@ def _eval(commands: argparse._SubParsersAction) -> None:
                 arguments.target,
                 benchmarks,
                 endpoint,
+                Form(template, arguments.reader, arguments.interface == "tools"),
                 output,
                 template=arguments.template,
                 limit=arguments.limit,

@@ -74,13 +74,17 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Response:
-    """What the model wrote, why it ended, and the number of tokens; ``reasoning`` is what the server returned apart."""
+    """What the model wrote, why it ended, and the number of tokens; ``reasoning`` is what the server returned apart.
+
+    ``tool_calls``, {"name", "arguments"}, is what a server has read; only the interface "tools" takes them.
+    """
 
     content: str
     reasoning: str
     finish_reason: str | None
     input_tokens: int
     output_tokens: int
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def text(self) -> str:
@@ -198,10 +202,10 @@ async def _respond(client: Any, endpoint: Endpoint, path: str, body: Mapping[str
     """Post until the answer holds a response. Raises NoResponse after `endpoint.retries` repetitions."""
     for repetition in range(endpoint.retries):
         try:
-            return _read(await _post(client, path, body))
+            return _read(await _post(client, path, body), endpoint.interface == "tools")
         except NoResponse:
             await asyncio.sleep(min(_PAUSE * 2**repetition, _LONGEST_PAUSE))
-    return _read(await _post(client, path, body))
+    return _read(await _post(client, path, body), endpoint.interface == "tools")
 
 
 async def _post(client: Any, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,7 +222,7 @@ async def _post(client: Any, path: str, body: Mapping[str, Any]) -> dict[str, An
     return found
 
 
-def _read(answer: Mapping[str, Any]) -> Response:
+def _read(answer: Mapping[str, Any], native: bool) -> Response:
     cause = answer.get("error")
     try:
         choice = answer["choices"][0]
@@ -226,14 +230,17 @@ def _read(answer: Mapping[str, Any]) -> Response:
         content, reason = message.get("content"), choice.get("finish_reason")
         text = _text(content)
         reasoning = _text(message.get("reasoning") or message.get("reasoning_content")) or _text(content, thoughts=True)
+        functions = [one["function"] for one in (native and message.get("tool_calls")) or ()]
+        calls = tuple({"name": one["name"], "arguments": one.get("arguments")} for one in functions)
     except (KeyError, IndexError, TypeError, AttributeError):
         raise NoResponse(f"the server's answer holds no choice: {_words(cause or answer)}") from None
-    if cause or choice.get("error") or _BROKEN_OFF.search(str(reason)) or (text is None and not reasoning):
+    is_empty = text is None and not reasoning and not native
+    if cause or choice.get("error") or _BROKEN_OFF.search(str(reason)) or is_empty:
         raise NoResponse(f"the server's answer holds no response: {_words(cause or choice)}")
     usage = answer.get("usage") if isinstance(answer.get("usage"), dict) else {}
     counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
     tokens = [count if isinstance(count, int) else 0 for count in counts]
-    return Response(_whole_characters(text), _whole_characters(reasoning), reason, *tokens)
+    return Response(_whole_characters(text), _whole_characters(reasoning), reason, *tokens, tool_calls=calls)
 
 
 def _words(answer: Any) -> str:

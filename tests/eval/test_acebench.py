@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from oracle import judge_all, say, say_damaged, say_prose
+from oracle import judge_all, messages, say, say_damaged, say_prose
 
 from tooln1.errors import UserError
 from tooln1.eval.acebench import KINDS, AceBench, judge_calls
-from tooln1.eval.benchmark import EXTRA, MISSING, TYPE, VALUE, WRONG_TOOL, read_response
+from tooln1.eval.benchmark import EXTRA, MISSING, TYPE, VALUE, WRONG_TOOL
+from tooln1.eval.form import read_response
 
 STRINGS = {"type": "array", "items": {"type": "string"}}
 OBJECTS = {"type": "array", "items": {"type": "object"}}
@@ -116,8 +117,8 @@ def test_the_samples_are_read_and_their_ground_truth_is_right(acebench):
     assert len(acebench.cases) == 500
     assert {case.category for case in acebench.cases} == {f"en_{kind}" for kind in KINDS}
     for case in acebench.cases:
-        assert case.messages[0]["content"].startswith(("The current time is", "You serve"))
-        assert case.messages[-1]["role"] == "user"
+        assert messages(case)[0]["content"].startswith(("The current time is", "You serve"))
+        assert messages(case)[-1]["role"] == "user"
     assert acebench.impossible().keys() == {"en/normal_single_turn_parallel_function_42"}  # event_details is []
     for respond, right in ((say, 499), (say_damaged, 0), (say_prose, 0)):
         assert list(judge_all(acebench, respond).values()).count(None) == right
@@ -163,15 +164,15 @@ def test_chinese_cases_and_several_answers(tmp_path):
     benchmark = AceBench(tmp_path)
     case = benchmark.cases[0]
     assert (case.id, case.category) == ("zh/atom_bool_0", "zh_atom_bool")
-    assert case.messages[0]["content"].startswith("今天是2024年11月14日，星期四。")
-    assert [(message["role"], message["content"]) for message in case.messages[1:]] == [
+    assert messages(case)[0]["content"].startswith("今天是2024年11月14日，星期四。")
+    assert [(message["role"], message["content"]) for message in messages(case)[1:]] == [
         ("user", "巴黎的天气"),
         ("assistant", '<tool_call>[{"name": "weather", "arguments": {"city": "巴黎"}}]</tool_call>'),
         ("user", "罗马: 呢？\n好的"),
         ("assistant", "哪天?"),
         ("user", "今天"),
     ]
-    assert '"parameters": {"type": "object", "properties": {"x"' in case.messages[0]["content"]
+    assert '"parameters": {"type": "object", "properties": {"x"' in messages(case)[0]["content"]
     for city, kind in {"罗马": "", "rome": "", "Oslo": VALUE}.items():
         response = f'<think>t</think><tool_call>[{{"name": "weather", "arguments": {{"city": "{city}"}}}}]</tool_call>'
         assert kind_of(benchmark.judge(case, read_response(response))) == kind

@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 
 import pytest
-from oracle import judge_all, say, say_damaged, say_prose
+from oracle import judge_all, messages, say, say_damaged, say_prose
 
 from tooln1.errors import UserError
 from tooln1.eval.api_bank import CONTEXT, REQUEST, ApiBank
@@ -109,9 +109,9 @@ def benchmark(request, api_bank):
 def test_every_case_of_the_samples_is_read(benchmark):
     assert len(benchmark.cases) == {"function_calling": 399, "dialogues": 389}[benchmark.version]
     for case in benchmark.cases:
-        assert case.messages[0]["content"].startswith(CONTEXT)
-        assert case.messages[-1]["role"] in ("user", "tool")
-        assert not any("Generate API Request:" in message["content"] for message in case.messages)
+        assert messages(case)[0]["content"].startswith(CONTEXT)
+        assert messages(case)[-1]["role"] in ("user", "tool")
+        assert not any("Generate API Request:" in message["content"] for message in messages(case))
 
 
 def test_the_ground_truth_is_right_unless_the_benchmark_refuses_it(benchmark):
@@ -270,16 +270,16 @@ def test_a_dialogue_becomes_turns_and_its_tools_are_read_from_source_that_never_
     (tmp_path / "apis" / "get_user_token.py").write_text(SOURCE)
     first, second = ApiBank(tmp_path).cases
     call = '<tool_call>[{"name": "GetUserToken", "arguments": {"username": "Ann", "password": "pw"}}]</tool_call>'
-    assert [(message["role"], message["content"]) for message in first.messages[1:]] == [
+    assert [(message["role"], message["content"]) for message in messages(first)[1:]] == [
         ("user", "Token, please: Ann, pw"),
         ("assistant", "Of course."),
         ("user", REQUEST),
     ]
-    assert [(message["role"], message["content"]) for message in second.messages[2:]] == [
+    assert [(message["role"], message["content"]) for message in messages(second)[2:]] == [
         ("assistant", f"Of course.\n{call}"),
         ("tool", '{"token": "t"}'),
     ]
-    assert '"name": "GetUserToken"' in first.messages[0]["content"]
+    assert '"name": "GetUserToken"' in messages(first)[0]["content"]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ ARRAY = {"type": "Array", "items": {"type": "integer"}}
         ("simple_java", {"a": [[1, 2]]}, tool(a=ARRAY), {"a": "new Object[]{1, 2}"}),
         ("simple_java", {"a": [{"k": [1]}]}, tool(a="HashMap"), {"a": 'new HashMap<>() {{ put("k", 1); }}'}),
         ("simple_java", {"a": [{}]}, tool(a="HashMap"), {"a": "new HashMap<>()"}),
+        ("simple_java", {"a": [{"k": "xy"}]}, tool(a="HashMap"), {"a": 'new HashMap<>() {{ put("k", "x"); }}'}),
         ("simple_javascript", {"a": [5]}, tool(a="Bigint"), {"a": "5n"}),
         ("simple_javascript", {"a": [["x", 1]]}, tool(a="array"), {"a": '["x", 1]'}),
         ("simple_javascript", {"a": ["myButton"]}, tool(a="any"), {"a": "myButton"}),
@@ -59,5 +60,5 @@ def test_a_broken_environment_is_named(tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho no module >&2\nexit 1\n")
     python.chmod(0o755)
-    with pytest.raises(UserError, match=r"python fails: no module \(see .*export\.log\); .*setup_bfcl\.sh"):
+    with pytest.raises(UserError, match=r"python fails: no module \(see .*bridge\.log\); .*setup_bfcl\.sh"):
         Bfcl(python, tmp_path)

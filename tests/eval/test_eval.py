@@ -16,6 +16,7 @@ from oracle import say, say_damaged, say_prose
 from tooln1.cli import main
 from tooln1.eval.acebench import AceBench
 from tooln1.eval.benchmark import MISTAKES
+from tooln1.eval.form import Form
 from tooln1.eval.rows import Rows
 from tooln1.eval.summary import published
 from tooln1.prompt import split_system
@@ -188,7 +189,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_resumes(tmp_path, oracle, data)
 def test_another_template_writes_the_prompts(tmp_path, oracle, data):
     template = tmp_path / "direct.txt"
     template.write_text("Tools:\n{tools}\nCall them in <tool_call></tool_call>.")
-    oracle.know(AceBench(data, template.read_text()))
+    oracle.know(AceBench(data), Form(template.read_text()))
     # Without <think> in the template, the calls are the whole response.
     oracle.answer = lambda case: say(case).split("</think>")[1]
     options = ["--limit", "2", "--template", str(template)]
@@ -197,6 +198,39 @@ def test_another_template_writes_the_prompts(tmp_path, oracle, data):
     assert rows[0]["response"].strip().startswith("<tool_call>")
     _, tools = split_system(oracle.bodies[-1]["messages"][0]["content"], template.read_text())
     assert tools
+
+
+def call_natively(case):
+    calls = [{"name": call["name"], "arguments": json.dumps(call["arguments"])} for call in case.ground_truth]
+    return {"content": None, "tool_calls": [{"id": "x", "type": "function", "function": call} for call in calls]}
+
+
+def test_any_model_calls_in_its_servers_own_way(tmp_path, oracle, data):
+    oracle.know(AceBench(data), Form("", native=True))
+    oracle.answer = call_natively
+    options = ["--interface", "tools", "--limit", "2"]
+    summary, rows = evaluate(oracle, data, tmp_path, *options, bench="acebench")
+    assert (summary["benchmarks"]["acebench"]["accuracy"], summary["settings"]["interface"]) == (1.0, "tools")
+    assert oracle.bodies[-1]["tools"][0]["type"] == "function"
+    assert json.loads(rows[0]["response"])[0]["name"] == rows[0]["calls"][0]["name"]
+    oracle.answer = say_prose
+    _, rows = evaluate(oracle, data, tmp_path / "prose", *options, bench="acebench")
+    assert {row["error"] for row in rows} == {"wrong_tool"}  # a text is no call, and no mistake of format
+
+
+def test_a_server_that_reads_the_calls_out_of_a_prompted_response_is_no_endpoint_for_it(tmp_path, oracle, data, capsys):
+    oracle.answer = call_natively
+    with pytest.raises(SystemExit):
+        evaluate(oracle, data, tmp_path, "--limit", "2", "--retries", "0", bench="acebench")
+    assert "holds no response" in capsys.readouterr().err
+
+
+def test_the_papers_reader_needs_no_reasoning(tmp_path, oracle, data):
+    oracle.answer = lambda case: "So: " + say(case).split("</think>")[1] + " Done."
+    summary, _ = evaluate(oracle, data, tmp_path, "--limit", "2", bench="acebench")
+    assert summary["benchmarks"]["acebench"]["errors"]["format"] == 16
+    summary, _ = evaluate(oracle, data, tmp_path / "paper", "--limit", "2", "--reader", "paper", bench="acebench")
+    assert summary["benchmarks"]["acebench"]["accuracy"] == 1.0
 
 
 def test_compare_shows_what_was_gained_and_lost(tmp_path, oracle, data, capsys):

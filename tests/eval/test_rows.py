@@ -5,9 +5,11 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from oracle import messages
 
 from tooln1.errors import UserError
-from tooln1.eval.benchmark import EXTRA, FORMAT, MISSING, TYPE, VALUE, WRONG_TOOL, read_response
+from tooln1.eval.benchmark import EXTRA, FORMAT, MISSING, TYPE, VALUE, WRONG_TOOL
+from tooln1.eval.form import read_response
 from tooln1.eval.rows import Rows
 from tooln1.prompt import build_messages, format_response
 
@@ -35,7 +37,7 @@ def load(folder, rows):
 def test_rows_become_cases_with_their_prompt_and_kind(tmp_path):
     rows = [row("book", [BOOK], "simple"), row("both", [BOOK, TAXI])]
     first, second = load(tmp_path, rows).cases
-    assert (first.id, first.category, first.messages) == ("test/0", "toolcall/mine: simple", rows[0]["prompt"])
+    assert (first.id, first.category, messages(first)) == ("test/0", "toolcall/mine: simple", rows[0]["prompt"])
     assert (second.id, second.category, second.ground_truth) == ("test/1", "toolcall/mine", [BOOK, TAXI])
 
 

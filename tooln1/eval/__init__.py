@@ -4,7 +4,8 @@ The folder of an evaluation holds
 
     responses.jsonl every response as it arrived; an interrupted run resumes here. The first line holds the settings
     results.jsonl   one line a case: {"benchmark", "id", "category", "correct", "error", "detail", "response", "calls",
-                    "ground_truth", "finish_reason"}; "correct" is null without a response
+                    "ground_truth", "finish_reason"}; "correct" is null without a response. A conversation of several
+                    turns has its last response here, a list of calls for each turn as ground truth, and "transcript"
     summary.json    see below
     summary.md      the same to read, beside the paper's figures, with examples of each kind of mistake
 

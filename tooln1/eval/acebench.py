@@ -26,11 +26,12 @@ from tooln1.eval.benchmark import (
     Case,
     Mistake,
     Reading,
+    Turns,
     as_json,
     mean,
 )
 from tooln1.files import read_jsonl
-from tooln1.prompt import build_messages
+from tooln1.tools import normalize_tools
 
 ATOM = ("bool", "enum", "list", "number", "object_deep", "object_short")
 SINGLE_TURN = ("single_function", "parallel_function")
@@ -60,11 +61,11 @@ class AceBench(Benchmark):
 
     name = "acebench"
 
-    def __init__(self, folder: str | Path, template: str | None = None):
+    def __init__(self, folder: str | Path):
         """Load the cases. Raises UserError if no data_en or data_zh is there, a file is missing, or a row is broken."""
         roots = _find(Path(folder))
         files = [root / f"data_normal_{kind}.json" for root in roots for kind in KINDS]
-        self.cases = [case for path in files for case in _cases(path, template)]
+        self.cases = [case for path in files for case in _cases(path)]
         self.version = "+".join(root.name for root in roots)
 
     def judge(self, case: Case, reading: Reading) -> Mistake | None:
@@ -92,7 +93,7 @@ def _find(folder: Path) -> list[Path]:
     )
 
 
-def _cases(path: Path, template: str | None) -> Iterator[Case]:
+def _cases(path: Path) -> Iterator[Case]:
     language = path.parent.name.removeprefix("data_")
     kind = path.stem.removeprefix("data_normal_")
     answers_path = path.parent / "possible_answer" / path.name
@@ -105,16 +106,19 @@ def _cases(path: Path, template: str | None) -> Iterator[Case]:
             raise UserError(f"{where}: id {row.get('id')!r} has no ground_truth object in {answers_path}")
         try:
             tools = [_shown_tool(tool) for tool in row["function"]]
-            messages = build_messages(tools, _turns(row["question"], tools), row.get("time") or "", template)
+            normalize_tools(tools)  # raises if one has no known shape
+            turns = _turns(row["question"], tools)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: not a question with its tools ({type(error).__name__}: {error})") from None
         yield Case(
             id=f"{language}/{row['id']}",
             category=f"{language}_{kind}",
-            messages=messages,
             ground_truth=[
                 {"name": _NUMBER.sub("", key), "arguments": arguments} for key, arguments in allowed[0].items()
             ],
+            turns=turns,
+            tools=tools,
+            context=row.get("time") or "",
             data={"answers": allowed, "tools": row["function"]},
         )
 
@@ -126,7 +130,7 @@ def _shown_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {("parameters" if key == "arguments" else key): value for key, value in tool.items()}
 
 
-def _turns(question: str, tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _turns(question: str, tools: list[dict[str, Any]]) -> Turns:
     """Split "user: …\\nsystem: …\\nuser: …" into turns; an earlier call of the assistant is written as a call."""
     pieces = _TURN.split(question)
     if len(pieces) < 3 or pieces[0].strip():

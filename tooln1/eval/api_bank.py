@@ -18,10 +18,10 @@ from typing import Any
 
 from tooln1.errors import UserError
 from tooln1.eval.api_bank_rules import judge_call
-from tooln1.eval.benchmark import VALUE, WRONG_TOOL, Benchmark, Calls, Case, Mistake, Reading
-from tooln1.eval.bridge import run_bridge
+from tooln1.eval.benchmark import VALUE, WRONG_TOOL, Benchmark, Calls, Case, Mistake, Reading, Turns
+from tooln1.eval.bridge import Bridge
 from tooln1.files import Line, one_line, read_json, read_jsonl, read_text
-from tooln1.prompt import build_messages
+from tooln1.tools import normalize_tools
 
 FUNCTION_CALLING = "apibank_l1.json"
 DIALOGUES = "lv1-lv2-samples/level-1-given-desc"
@@ -37,7 +37,6 @@ REQUEST = "Generate the API request."
 _MARK = "Generate API Request:"
 
 Tool = dict[str, Any]
-Turns = list[dict[str, Any]]
 
 
 class ApiBank(Benchmark):
@@ -48,7 +47,6 @@ class ApiBank(Benchmark):
     def __init__(
         self,
         folder: str | Path,
-        template: str | None = None,
         form: str | None = None,
         log: Path = Path("api_bank.log"),
     ):
@@ -58,11 +56,14 @@ class ApiBank(Benchmark):
             log: for what the benchmark's own code prints.
         """
         self._root, form = _find(Path(folder), form)
-        self._log = log
+        hint = "give the whole folder api-bank of github.com/AlibabaResearch/DAMO-ConvAI"
+        # -I and -S leave this environment's packages out, -B writes nothing into the benchmark's folder.
+        command = [sys.executable, "-I", "-S", "-B", _BRIDGE]
+        self._bridge = Bridge(command, log.absolute(), hint, folder=self._root)
         self._official = form == "dialogues" and _has_evaluator(self._root)
         self.version = f"{form}, the benchmark's own code" if self._official else form
         read = _function_calling if form == "function_calling" else _dialogues
-        self.cases = [_case(*found, template) for found in read(self._root)]
+        self.cases = [_case(*found) for found in read(self._root)]
 
     def judge(self, case: Case, reading: Reading) -> Mistake | None:
         """Judge the first call, as the benchmark does, by our own rules."""
@@ -80,11 +81,7 @@ class ApiBank(Benchmark):
             for case in self.cases
             if case.id in readings and readings[case.id].calls
         ]
-        hint = "give the whole folder api-bank of github.com/AlibabaResearch/DAMO-ConvAI"
-        # -I and -S leave this environment's packages out, -B writes nothing into the benchmark's folder.
-        command = [sys.executable, "-I", "-S", "-B", _BRIDGE]
-        verdicts = run_bridge(command, asked, self._log, hint, folder=self._root)
-        for name, (valid, detail) in verdicts.items():
+        for name, (valid, detail) in self._bridge("judge", asked).items():
             if valid is not None:
                 mistakes[name] = None if valid else mistakes[name] or Mistake(VALUE, one_line(detail, 300))
         return mistakes
@@ -106,18 +103,12 @@ def _has_evaluator(root: Path) -> bool:
     return all((root / name).exists() for name in _EVALUATOR)
 
 
-def _case(
-    where: str, name: str, tools: list[Tool], turns: Turns, call: dict[str, Any], turn: Any, template: str | None
-) -> Case:
+def _case(name: str, tools: list[Tool], turns: Turns, call: dict[str, Any], turn: Any) -> Case:
     """Make a case; ``turn`` is the benchmark's own turn of the call, with what the API returned."""
     if turns and turns[-1]["role"] == "assistant":
         turns = [*turns, {"role": "user", "content": REQUEST}]
-    try:
-        messages = build_messages(tools, turns, CONTEXT, template)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{where}: cannot be written as a prompt ({error})") from None
     declared = next((tool["parameters"] for tool in tools if tool["name"] == call["name"]), {})
-    return Case(name, CATEGORY, messages, [call], {"declared": declared, "turn": turn})
+    return Case(name, CATEGORY, [call], turns, tools, CONTEXT, {"declared": declared, "turn": turn})
 
 
 def _function_calling(root: Path) -> Iterator[tuple]:
@@ -128,6 +119,7 @@ def _function_calling(root: Path) -> Iterator[tuple]:
         try:
             [answer] = row["answers"]
             call = {"name": answer["name"], "arguments": dict(answer["arguments"])}
+            normalize_tools(row["tools"])  # raises if one has no known shape
             turns: Turns = []
             for turn in row["query"]:
                 if turn["role"] == "assistant":
@@ -135,7 +127,7 @@ def _function_calling(root: Path) -> Iterator[tuple]:
                 else:
                     content = turn["content"].removesuffix(_MARK).strip()
                     turns.append({"role": roles[turn["role"]], "content": content})
-            yield where, f"{path.stem}/{number}", row["tools"], turns, call, None
+            yield f"{path.stem}/{number}", row["tools"], turns, call, None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{where}: not a case of the function-calling form ({error!r})") from None
 
@@ -169,7 +161,7 @@ def _dialogue(path: Path, lines: Sequence[Line], tools: list[Tool]) -> Iterator[
             output = turn["result"]["output"]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: not a turn of a dialogue ({error!r})") from None
-        yield where, f"{path.stem}/{line.number}", tools, list(turns), call, turn
+        yield f"{path.stem}/{line.number}", tools, list(turns), call, turn
         _add_calls(turns, [call])
         turns.append({"role": "tool", "content": json.dumps(output, ensure_ascii=False)})
 

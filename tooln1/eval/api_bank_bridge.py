@@ -1,18 +1,17 @@
-"""The half of the API-Bank evaluation that runs the benchmark's own code, as a script in the benchmark's folder.
+"""The half of the API-Bank evaluation that runs the benchmark's own code, as a script for `tooln1.eval.bridge`.
 
-    python -I -S -B api_bank_bridge.py calls.json verdicts.json
-
-It does what the benchmark's evaluator.py does with a call, and imports nothing of tooln1. Neither packages nor sockets
-are within reach: what the benchmark imports besides itself and the standard library becomes a stub. An API whose module
-holds a stub (Dictionary, Translate, SearchEngine) cannot answer, and its calls get no verdict.
+It runs in the benchmark's folder with `python -I -S -B`, and imports nothing of tooln1. It does what the benchmark's
+evaluator.py does with a call. Neither packages nor sockets are within reach: what the benchmark imports besides itself
+and the standard library becomes a stub. An API whose module holds a stub (Dictionary, Translate, SearchEngine) cannot
+answer, and its calls get no verdict.
 """
 
 import copy
 import json
+import os
 import signal
 import sys
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType
 
 SECONDS_PER_CALL = 10
@@ -104,7 +103,9 @@ def stop(*_):
 
 
 def main():
-    source, target = sys.argv[1:]
+    # What the benchmark prints goes to the log.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
     sys.path.insert(0, "")
     sys.meta_path.append(StubFinder())
     sys.addaudithook(forbid_network)
@@ -113,9 +114,10 @@ def main():
 
     manager = ToolManager()
     manager.texts = {name: json.dumps(database) for name, database in manager.init_databases.items()}
-    cases = json.loads(Path(source).read_text(encoding="utf-8"))
-    verdicts = {case["id"]: judge(manager, case["call"], case["turn"]) for case in cases}
-    Path(target).write_text(json.dumps(verdicts), encoding="utf-8")
+    for line in sys.stdin:
+        _, cases = json.loads(line)
+        print(json.dumps({case["id"]: judge(manager, case["call"], case["turn"]) for case in cases}), file=answers)
+        answers.flush()
 
 
 if __name__ == "__main__":

@@ -1,16 +1,12 @@
-"""What all benchmarks share: cases, what is read from a response, the kinds of mistakes, and the interface."""
+"""What all benchmarks share: cases, the kinds of mistakes, and the interface."""
 
 import json
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tooln1.analysis.explain import explain
 from tooln1.files import one_line
-from tooln1.prompt import format_response
-from tooln1.reward_score import toolcall
 
 MISTAKES = {
     "format": "the response breaks the grammar",
@@ -19,82 +15,48 @@ MISTAKES = {
     "extra_argument": "an argument is not in the ground truth or the tool",
     "wrong_type": "an argument has the wrong type",
     "wrong_value": "an argument has the wrong value",
+    "wrong_outcome": "after a turn's calls, states or results are not as they should be",
 }
-FORMAT, WRONG_TOOL, MISSING, EXTRA, TYPE, VALUE = MISTAKES
-# Deeper than any argument of a benchmark, and shallow enough for every checker's recursion.
-_DEEPEST = 100
-_MOST_DIGITS = 4300  # CPython's limit on the text of an integer
+FORMAT, WRONG_TOOL, MISSING, EXTRA, TYPE, VALUE, OUTCOME = MISTAKES
 
 Calls = list[dict[str, Any]]
+# {"role", "content"}; an assistant's may have "calls", a user's may bring new "tools".
+Turns = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One question. `id` is unique in its benchmark; `data` is what the benchmark's rules need besides."""
+    """One question. `id` is unique in its benchmark; `data` is what the benchmark's rules need besides.
+
+    `turns` is the conversation so far, as `tooln1.prompt.build_messages` takes it with tools and context. Without tools
+    (None) the turns are the whole prompt. With several turns, the ground truth is a list of calls for each.
+    """
 
     id: str
     category: str
-    messages: list[dict[str, str]]
-    ground_truth: Calls
+    ground_truth: Calls | list[Calls]
+    turns: Turns
+    tools: Any = None
+    context: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def wants_reasoning(self) -> bool:
-        """Whether the prompt asks the model to reason before it calls: there are templates that do not."""
-        return toolcall.THINK in self.messages[0]["content"]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A response and its calls; `calls` is None, and `problem` says why, if the response breaks the grammar."""
+    """A response and its calls; `calls` is None, and `problem` says why, if the response breaks the format.
+
+    `earlier` are the readings of the responses before it, if the case has more than one.
+    """
 
     response: str
     calls: Calls | None
     problem: str = ""
+    earlier: tuple["Reading", ...] = ()
 
-
-def read_response(response: str, reasoning: bool = True) -> Reading:
-    """Read the calls of a response, any text at all, with the grammar of the reward (`tooln1.reward_score.toolcall`).
-
-    Args:
-        reasoning: whether the response must reason first. If not, a placeholder replaces all before the calls.
-    """
-    if not reasoning:
-        response = f"<think>-</think>{response[max(0, response.find(toolcall.CALL)) :]}"
-    reasoned, text = toolcall.split_response(response)
-    try:
-        if not reasoned:
-            raise ValueError("no reasoning")
-        toolcall.decode_calls(text)  # refuses what is not JSON
-        calls = toolcall.decode_calls(text, _PLAIN)
-    except (ValueError, RecursionError):
-        found = explain(response, "[]")
-        return Reading(response, None, f"{found.reason}: {found.detail}" if found.detail else found.reason)
-    if _depth(calls) > _DEEPEST:
-        return Reading(response, None, f"nested too deeply: more than {_DEEPEST} levels of brackets")
-    # JSON can hold half a character as an escape, a UTF-8 file cannot.
-    return Reading(response, json.loads(json.dumps(calls, ensure_ascii=False).encode("utf-8", "replace")))
-
-
-def _int(text: str) -> int | str:
-    return int(text) if len(text) <= _MOST_DIGITS else text
-
-
-def _float(text: str) -> float | str:
-    return float(text) if math.isfinite(float(text)) else text
-
-
-# Numbers that Python cannot hold stay text.
-_PLAIN = json.JSONDecoder(parse_int=_int, parse_float=_float)
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level:
-        depth += 1
-        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
-        level = [item for values in inner for item in values]
-    return depth
+    @property
+    def all(self) -> tuple["Reading", ...]:
+        """All readings of the case, in order."""
+        return (*self.earlier, self)
 
 
 @dataclass(frozen=True)
@@ -129,6 +91,14 @@ class Benchmark(ABC):
             if (reading := readings.get(case.id))
         }
 
+    def next_turns(self, case: Case, readings: Sequence[Reading]) -> Turns | None:
+        """Return the conversation to which the next response is wanted, None after the last one.
+
+        Args:
+            readings: of the responses so far.
+        """
+        return None if readings else case.turns
+
     @abstractmethod
     def groups(self, categories: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
         """Return the averages that the benchmark reports; "accuracy" is the headline one.
@@ -137,9 +107,17 @@ class Benchmark(ABC):
             categories: as in summary.json; their "accuracy" is None where no case got a response.
         """
 
+    def transcript(self, case: Case, reading: Reading) -> Turns | None:
+        """Return the whole conversation if the case has several turns."""
+        return None
+
+    def oracle(self, case: Case) -> Reading | None:
+        """Return what is read from perfect responses; None if they cannot be written."""
+        return Reading("", case.ground_truth)
+
     def impossible(self) -> dict[str, str]:
         """Return {case id: reason} of the cases that no model can have right, by the benchmark's own data and rules."""
-        readings = {case.id: read_response(format_response(case.ground_truth, "-")) for case in self.cases}
+        readings = {case.id: reading for case in self.cases if (reading := self.oracle(case))}
         mistakes = self.judge_all(readings)
         return _contradictions(self.cases) | {name: found.detail for name, found in mistakes.items() if found}
 
@@ -148,7 +126,7 @@ def _contradictions(cases: Sequence[Case]) -> dict[str, str]:
     """Find cases with the same prompt, one of which expects calls and the other none."""
     same: dict[str, list[Case]] = {}
     for case in cases:
-        same.setdefault(json.dumps(case.messages), []).append(case)
+        same.setdefault(json.dumps([case.tools, case.context, case.turns]), []).append(case)
     return {
         case.id: f"has the prompt of {other.id}, which expects {'calls' if other.ground_truth else 'none'}"
         for group in same.values()

@@ -1,27 +1,32 @@
-"""The half of the BFCL evaluation that the Python of bfcl-eval's environment runs, as a script.
+"""The half of the BFCL evaluation that runs in bfcl-eval's environment, as a script for `tooln1.eval.bridge`.
 
-    .venv-bfcl/bin/python bfcl_bridge.py export categories.json cases.json
-    .venv-bfcl/bin/python bfcl_bridge.py score results.json verdicts.json
-
-It imports nothing of tooln1, whose environment has other versions of numpy and more. `export` writes the cases of the
-installed package; `score` writes calls as result files in its layout, has its evaluator judge them, and reads the score
-files. The handler for our format is registered at run time. BFCL_PROJECT_ROOT names the folder for all these files.
+It imports nothing of tooln1, whose environment has other versions of numpy and more. `export` returns the cases of the
+installed package; `execute` runs the calls of a conversation; `score` writes responses as result files in the package's
+layout, has its evaluator judge them, and reads the score files. The handler for our format is registered at run time.
+BFCL_PROJECT_ROOT names the folder for all these files.
 """
 
+import ast
 import json
+import os
 import signal
 import sys
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 
-from bfcl_eval.constants.eval_config import RESULT_PATH, SCORE_PATH
+from bfcl_eval.constants.default_prompts import DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC, MAXIMUM_STEP_LIMIT
+from bfcl_eval.constants.eval_config import MULTI_TURN_FUNC_DOC_PATH, RESULT_PATH, SCORE_PATH
 from bfcl_eval.constants.model_config import MODEL_CONFIG_MAPPING, ModelConfig
 from bfcl_eval.eval_checker import eval_runner
+from bfcl_eval.eval_checker.multi_turn_eval import multi_turn_utils
 from bfcl_eval.model_handler.base_handler import BaseHandler
+from bfcl_eval.model_handler.utils import default_decode_ast_prompting, system_prompt_pre_processing_chat_model
 from bfcl_eval.utils import (
     get_directory_structure_by_category,
     get_file_name_by_category,
+    is_format_sensitivity,
+    is_multi_turn,
     is_relevance_or_irrelevance,
     load_dataset_entry,
     load_file,
@@ -34,41 +39,120 @@ SECONDS_PER_CASE = 10
 SECONDS_PER_CATEGORY = 300
 # Must not be a name in BFCL's own registry, nor contain "_" or "/".
 MODEL = "tooln1"
+UNKNOWN = "unknown_tool"
+# These compute with any number of digits: from larger integers, a response could keep them busy for hours.
+COSTLY, LARGEST = ("power", "square_root", "logarithm"), 10_000
 
 
 class ToolN1Handler(BaseHandler):
-    """Turns a result, {"calls": [{"name", "arguments"}, …]} or {"problem": why there are none}, into BFCL's calls."""
+    """Turns a response into BFCL's calls.
+
+    A response is {"calls": [{"name", "arguments"}, …] or None, "problem": why there are none}, or, in
+    format_sensitivity, {"text"} for the package's own decoders.
+    """
 
     def decode_ast(self, result, language, has_tool_call_tag):
+        if "text" in result:
+            return default_decode_ast_prompting(result["text"], language, has_tool_call_tag)
         if result["calls"] is None:
             raise ValueError(result["problem"])
         return [{call["name"]: call["arguments"]} for call in result["calls"]]
 
+    def decode_execute(self, result, has_tool_call_tag):
+        return [as_code(call) for call in result["calls"] or []]
+
+
+def as_code(call):
+    """Write a call for the package's executor, which evaluates it as Python.
+
+    So that a response can run nothing else, the name must be a tool's, and the arguments are literals.
+    """
+    name, arguments = call["name"], call["arguments"]
+    if name not in tool_names():
+        return f"{UNKNOWN}()"
+    if name in COSTLY:
+        large = {key for key, value in arguments.items() if type(value) is int and abs(value) > LARGEST}
+        arguments = {key: float(str(value)) if key in large else value for key, value in arguments.items()}
+    return f"{name}(**{arguments!r})"
+
+
+@cache
+def tool_names():
+    return {tool["name"] for path in MULTI_TURN_FUNC_DOC_PATH.glob("*.json") for tool in load_file(path)}
+
 
 def export(categories):
-    """Return {"version", "categories": {name: cases}}; "declared" holds the tools before BFCL's hints on languages."""
-    found = {}
-    for category in categories:
-        shown = load_dataset_entry(category)
-        declared = load_dataset_entry(category, include_language_specific_hint=False)
-        answers = [None] * len(shown) if is_relevance_or_irrelevance(category) else load_ground_truth_entry(category)
-        found[category] = [
-            {
-                "id": entry["id"],
-                "messages": entry["question"][0],
-                "tools": entry["function"],
-                "declared": plain["function"],
-                "answers": answer and answer["ground_truth"],
-            }
-            for entry, plain, answer in zip(shown, declared, answers, strict=True)
-        ]
-    return {"version": version("bfcl-eval"), "categories": found}
+    """Return the package's version, what its multi-turn handler says and allows, and {category: cases}."""
+    return {
+        "version": version("bfcl-eval"),
+        "new_tools": DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC,
+        "most_steps": MAXIMUM_STEP_LIMIT,
+        "categories": {category: list(export_cases(category)) for category in categories},
+    }
+
+
+def export_cases(category):
+    """Yield cases; "declared" holds the tools before BFCL's hints on languages, "held_out" those of later turns."""
+    shown = load_dataset_entry(category)
+    declared = load_dataset_entry(category, include_language_specific_hint=False)
+    answers = [None] * len(shown) if is_relevance_or_irrelevance(category) else load_ground_truth_entry(category)
+    for entry, plain, answer in zip(shown, declared, answers, strict=True):
+        case = {"id": entry["id"], "tools": entry["function"], "declared": plain["function"]}
+        case["answers"] = answer and answer["ground_truth"]
+        case["held_out"] = entry.get("missed_function", {})
+        case["turns"] = entry["question"]
+        if is_format_sensitivity(category):
+            case["turns"] = [system_prompt_pre_processing_chat_model(entry["question"][0], case["tools"], entry["id"])]
+        elif is_multi_turn(category):
+            tools = {tool["name"]: tool for tool in sum(case["held_out"].values(), case["tools"])}
+            case["answers"] = [[as_call(text, tools) for text in turn] for turn in case["answers"]]
+        yield case
+
+
+def as_call(text, tools):
+    """Return a call of the ground truth, which is written in Python: positional arguments get their names."""
+    call = ast.parse(text, mode="eval").body
+    names = list(tools[call.func.id]["parameters"]["properties"])
+    arguments = {**dict(zip(names, call.args, strict=False)), **{one.arg: one.value for one in call.keywords}}
+    return {"name": call.func.id, "arguments": {name: ast.literal_eval(value) for name, value in arguments.items()}}
+
+
+@cache
+def multi_turn_entries(category):
+    return {entry["id"]: entry for entry in load_dataset_entry(category)}
+
+
+def execute(conversation):
+    """Run the steps of a conversation, {"id", "category", "steps": [calls, …]}; return the results of each step."""
+    entry = multi_turn_entries(conversation["category"])[conversation["id"]]
+    forget_instances()
+    return [[run(entry, call) for call in step] for step in conversation["steps"]]
+
+
+def run(entry, call):
+    with time_limit(SECONDS_PER_CASE):
+        [result], _ = multi_turn_utils.execute_multi_turn_func_call(
+            [as_code(call)],
+            entry["initial_config"],
+            entry["involved_classes"],
+            MODEL,
+            entry["id"],
+            long_context="long_context" in entry["id"],
+        )
+    return result.replace(UNKNOWN, call["name"])
+
+
+def forget_instances():
+    """Let every conversation start anew: the package keeps what it works on in variables of a module."""
+    for name in [name for name in vars(multi_turn_utils) if name.startswith(MODEL)]:
+        delattr(multi_turn_utils, name)
 
 
 def score(results):
-    """Judge {category: [{"id", "calls", "problem"}]} and return {id: verdict}.
+    """Judge {category: [{"id", "response"}]} and return {id: verdict}.
 
-    A verdict is {"valid"} and, if it is not valid, {"error", "error_type"} in the evaluator's words.
+    A verdict is {"valid"} and, if it is not valid, {"error", "error_type"} in the evaluator's words. The response of a
+    case with several turns is a list of turns, lists of responses.
     """
     # A prompted model: dots in tool names stay.
     MODEL_CONFIG_MAPPING[MODEL] = ModelConfig(
@@ -83,13 +167,12 @@ def score(results):
     )
     verdicts = {}
     for category, rows in results.items():
-        verdicts |= judge(category, rows) if rows else {}
+        verdicts |= judge(category, [{"id": row["id"], "result": row["response"]} for row in rows]) if rows else {}
     return verdicts
 
 
-def judge(category, rows):
+def judge(category, entries):
     """Judge one category; where the evaluator fails as a whole, judge each case alone."""
-    entries = [{"id": row["id"], "result": {"calls": row["calls"], "problem": row["problem"]}} for row in rows]
     try:
         with time_limit(SECONDS_PER_CATEGORY):
             return evaluate(category, entries)
@@ -112,6 +195,7 @@ def evaluate(category, entries):
     result_file = RESULT_PATH / MODEL / folder / get_file_name_by_category(category, is_result_file=True)
     score_file = SCORE_PATH / MODEL / folder / get_file_name_by_category(category, is_score_file=True)
     write_list_of_dicts_to_file(result_file.name, entries, result_file.parent)
+    forget_instances()
     eval_runner.evaluate_task(
         category,
         RESULT_PATH,
@@ -123,8 +207,16 @@ def evaluate(category, entries):
         allow_missing=True,
     )
     _, *failures = load_file(score_file)
-    wrong = {entry["id"]: {name: entry.get(name) for name in ("valid", "error", "error_type")} for entry in failures}
+    wrong = {entry["id"]: verdict(entry) for entry in failures}
     return {entry["id"]: wrong.get(entry["id"], {"valid": True}) for entry in entries}
+
+
+def verdict(entry):
+    error, kind = entry.get("error"), entry.get("error_type")
+    if isinstance(error, dict):  # of several turns
+        details = error.get("details") or {}
+        error, kind = [error["error_message"], *map(details.get, details)], error["error_type"]
+    return {"valid": False, "error": error, "error_type": kind}
 
 
 @contextmanager
@@ -143,10 +235,13 @@ def time_limit(seconds):
 
 
 def main():
-    command, source, target = sys.argv[1:]
-    work = {"export": export, "score": score}[command]
-    answer = work(json.loads(Path(source).read_text(encoding="utf-8")))
-    Path(target).write_text(json.dumps(answer), encoding="utf-8")
+    # What the package prints goes to the log.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        for line in sys.stdin:
+            name, argument = json.loads(line)
+            print(json.dumps({"export": export, "execute": execute, "score": score}[name](argument)), file=answers)
+            answers.flush()
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def _plain(value: Any) -> Any:
 
 
 def _first(values: Any) -> Any:
-    if not isinstance(values, list):
+    if not isinstance(values, list | str):  # of a text, the evaluator allows each letter
         return values
     return next((value for value in values if value != ""), "")
 

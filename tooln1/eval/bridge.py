@@ -1,46 +1,71 @@
-"""Running a benchmark's own code in a process of its own: JSON goes in, JSON comes out."""
+"""A benchmark's own code in a process of its own, which answers one line of JSON with another."""
 
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tooln1.errors import UserError
-from tooln1.files import one_line, read_json
+from tooln1.files import one_line
 
 
-def run_bridge(
-    command: Sequence[Any],
-    argument: Any,
-    log: Path,
-    hint: str,
-    variables: Mapping[str, str] | None = None,
-    folder: Path | None = None,
-) -> Any:
-    """Run a script with the paths of an input and an output file as its last arguments, and return the output.
+class Bridge:
+    """Starts with the first request, and ends with `close` or this process.
 
     Args:
-        log: the file for what the script prints.
-        hint: ends the message of the error.
+        command: a script that reads [name, argument] from each line of its input and writes the answer to its output.
+        log: the file for everything else that the script prints.
+        hint: ends the message of an error.
         variables: added to the environment, which has no variable of this Python.
         folder: where the script runs.
-
-    Raises:
-        UserError: the script fails; the message holds the last line that it printed.
     """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    environment |= {"PYTHONUTF8": "1", **(variables or {})}
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, log.open("wb") as output:
-        source, target = Path(scratch) / "in.json", Path(scratch) / "out.json"
-        source.write_text(json.dumps(argument), encoding="utf-8")
-        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
-        done = subprocess.run([*command, source, target], env=environment, cwd=folder, **streams)
-        if done.returncode == 0:
-            return read_json(target)
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    cause = one_line(lines[-1]) if lines else f"exit code {done.returncode}"
-    raise UserError(f"{command[0]} fails: {cause} (see {log}); {hint}")
+
+    def __init__(
+        self,
+        command: Sequence[Any],
+        log: Path,
+        hint: str,
+        variables: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ):
+        self._command, self._log, self._hint, self._folder = command, log, hint, folder
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        self._environment = {**kept, "PYTHONUTF8": "1", **(variables or {})}
+        self._process: subprocess.Popen | None = None
+
+    def __call__(self, name: str, argument: Any = None) -> Any:
+        """Return the answer to a request. Raises UserError with the last line of the log if the script fails."""
+        try:
+            process = self._process = self._process or self._start()
+            process.stdin.write(json.dumps([name, argument]).encode() + b"\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+        except (OSError, ValueError) as error:
+            cause = one_line(error)
+        if self._process:
+            cause = f"exit code {self.close()}"
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        cause = one_line(lines[-1]) if lines else cause
+        raise UserError(f"{self._command[0]} fails: {cause} (see {self._log}); {self._hint}")
+
+    def _start(self) -> subprocess.Popen:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("wb") as log:
+            return subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self._environment,
+                cwd=self._folder,
+                start_new_session=True,  # Ctrl-C is for this process alone
+            )
+
+    def close(self) -> int | None:
+        """End the script, and return its exit code; None if it does not run."""
+        process, self._process = self._process, None
+        if process:
+            process.communicate()  # closes its input
+        return process and process.returncode

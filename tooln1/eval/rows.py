@@ -5,6 +5,7 @@ The prompt is the row's, unchanged. A category is a data source, or a kind of ro
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from tooln1.analysis.explain import explain
 from tooln1.data.validate import validate_parquet
 from tooln1.eval.benchmark import EXTRA, MISSING, TYPE, VALUE, WRONG_TOOL, Benchmark, Calls, Case, Mistake, Reading
+from tooln1.prompt import format_response, split_system
 from tooln1.reward_score.toolcall import compute_score
 
 
@@ -22,19 +24,20 @@ class Rows(Benchmark):
 
     name = "rows"
 
-    def __init__(self, path: Path):
-        """Load the rows. Raises UserError, which names the first broken one."""
+    def __init__(self, path: Path, template: str | None = None):
+        """Load the rows; those written with this template have known tools. Raises UserError for a broken row."""
         validate_parquet(path)
-        self.cases = list(_cases(path))
+        self.cases = list(_cases(path, template))
         self.version = path.name
 
     def judge(self, case: Case, reading: Reading) -> Mistake | None:
         ground_truth = case.data["ground_truth"]
-        score = compute_score(case.category, reading.response, ground_truth)
+        response = format_response(reading.calls, "-")
+        score = compute_score(case.category, response, ground_truth)
         if score["acc"] == 1:
             return None
-        kind = _kind(reading.calls or [], case.ground_truth) if score["tool_name"] else WRONG_TOOL
-        return Mistake(kind, explain(reading.response, ground_truth).detail)
+        kind = _kind(reading.calls, case.ground_truth) if score["tool_name"] else WRONG_TOOL
+        return Mistake(kind, explain(response, ground_truth).detail)
 
     def groups(self, categories: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
         """Return the accuracy over all rows."""
@@ -42,15 +45,22 @@ class Rows(Benchmark):
         return {"accuracy": correct / scored if scored else None}
 
 
-def _cases(path: Path) -> Iterator[Case]:
+def _cases(path: Path, template: str | None) -> Iterator[Case]:
     for number, row in enumerate(pq.read_table(path).to_pylist()):
         ground_truth = row["reward_model"]["ground_truth"]
+        turns = [{"role": message["role"], "content": message["content"]} for message in row["prompt"]]
+        context, tools = "", None
+        with suppress(ValueError):  # another template: the prompt stays whole
+            context, tools = split_system(turns[0]["content"], template)
+            turns = turns[1:]
         kind = (row.get("extra_info") or {}).get("kind")
         yield Case(
             id=f"{path.stem}/{number}",
             category=f"{row['data_source']}: {kind}" if kind else row["data_source"],
-            messages=[{"role": message["role"], "content": message["content"]} for message in row["prompt"]],
             ground_truth=json.loads(ground_truth),
+            turns=turns,
+            tools=tools,
+            context=context,
             data={"ground_truth": ground_truth},
         )
 

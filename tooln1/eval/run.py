@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,12 +11,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tooln1.endpoint import Endpoint, Messages, ask, ask_all, resolve
+from tooln1.endpoint import Endpoint, ask, ask_all, resolve
 from tooln1.errors import UserError
 from tooln1.eval.acebench import AceBench
 from tooln1.eval.api_bank import ApiBank
-from tooln1.eval.benchmark import Benchmark, Case, read_response
-from tooln1.eval.bfcl import Bfcl, find_python
+from tooln1.eval.benchmark import Benchmark, Case
+from tooln1.eval.bfcl import SETS, Bfcl, find_python
+from tooln1.eval.form import Form
 from tooln1.eval.rows import Rows
 from tooln1.eval.summary import published, summarise, write_evaluation
 from tooln1.response_log import ResponseLog
@@ -23,11 +25,13 @@ from tooln1.serve.server import served
 
 # A case: its benchmark's name and its id.
 Key = tuple[str, str]
+# The lines of a case's responses in the log, in order.
+Steps = list[dict[str, Any]]
 
 
 def load_benchmarks(
     names: Sequence[str],
-    template: str,
+    template: str | None = None,
     data: Path | None = None,
     form: str | None = None,
     bfcl_python: str | None = None,
@@ -36,25 +40,26 @@ def load_benchmarks(
     """Load the cases of benchmarks. Raises UserError if one is unknown, or its data are missing or broken.
 
     Args:
-        template: the text of the prompt template.
+        names: of benchmarks; several of BFCL's sets are one benchmark.
+        template: the text of the prompt template of `rows`.
         data: the folder with the data of API-Bank and ACEBench, or the parquet file of `rows`.
         form: which form of API-Bank's data.
         output: the folder of the evaluation, for the files of the benchmarks' own code.
     """
-    makers = {
-        "bfcl": lambda: Bfcl(find_python(bfcl_python), output / "bfcl", template),
-        "api_bank": lambda: ApiBank(data, template, form, output / "api_bank.log"),
-        "acebench": lambda: AceBench(data, template),
-        "rows": lambda: Rows(data),
+    sets = [name for name in dict.fromkeys(names) if name in SETS]
+    makers = dict.fromkeys(SETS, lambda: Bfcl(find_python(bfcl_python), output / "bfcl", sets)) | {
+        "api_bank": lambda: ApiBank(data, form, output / "api_bank.log"),
+        "acebench": lambda: AceBench(data),
+        "rows": lambda: Rows(data, template),
     }
     if unknown := [name for name in names if name not in makers]:
         raise UserError(f"--bench {unknown[0]}: unknown; choose from {', '.join(makers)}")
-    if data is None and set(names) != {"bfcl"}:
+    if data is None and not SETS.keys() >= set(names):
         raise UserError(
             "--data PATH is missing: the folder with the data of API-Bank and ACEBench, or the parquet file of rows; "
             "docs/evaluation.md says where to get the data"
         )
-    return [makers[name]() for name in dict.fromkeys(names)]
+    return [makers[name]() for name in dict.fromkeys(names) if name not in sets[1:]]
 
 
 def default_output(target: str) -> Path:
@@ -67,6 +72,7 @@ def evaluate(
     target: str,
     benchmarks: Sequence[Benchmark],
     endpoint: Endpoint,
+    form: Form,
     output: Path,
     *,
     template: str | None = None,
@@ -81,20 +87,21 @@ def evaluate(
     Args:
         target: a folder with a model, or an address such as http://localhost:8000/v1.
         endpoint: how to ask; its address, and its model if that is empty, come from the target.
+        form: how a case becomes a request, and how its response is read.
         template: the name of the prompt template, for the summary.
         limit: ask only this many cases of each category.
         serve: for a checkpoint, options of `tooln1 serve`.
     """
     chosen = {one.name: _limited(one.cases, limit) for one in benchmarks}
-    prompts = {(name, case.id): case.messages for name, cases in chosen.items() for case in cases}
+    asked = {(one.name, case.id): (one, case) for one in benchmarks for case in chosen[one.name]}
+    identities = {one.name: _identity(one, form) for one in benchmarks}
     with _address(target, output, serve) as address:
         endpoint = asyncio.run(resolve(replace(endpoint, base_url=address)))
         # A checkpoint is known by its folder, not by the address that it happens to get.
         model = endpoint.model if target == address else target
-        identities = {one.name: _identity(one) for one in benchmarks}
-        settings = {**endpoint.settings(), "model": model, "benchmarks": identities}
-        lines, unanswered = collect(prompts, endpoint, output / "responses.jsonl", settings)
-    results = {one.name: _judge(one, chosen[one.name], lines) for one in benchmarks}
+        settings = {**endpoint.settings(), "reader": form.reader, "model": model, "benchmarks": identities}
+        steps, unanswered = collect(asked, endpoint, form, output / "responses.jsonl", settings)
+    results = {one.name: _judge(one, chosen[one.name], steps, form) for one in benchmarks}
     summary = {
         "model": model,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -117,11 +124,12 @@ def _address(target: str, output: Path, serve: Sequence[str]) -> Iterator[str]:
         raise UserError(f"{target}: neither a model's folder nor an address that starts with http:// or https://")
 
 
-def _identity(benchmark: Benchmark) -> dict[str, str]:
-    """What makes two runs of a benchmark comparable: its version, and a digest of all prompts and ground truths."""
+def _identity(benchmark: Benchmark, form: Form) -> dict[str, str]:
+    """What makes two runs of a benchmark comparable: its version, and a digest of all requests and ground truths."""
     digest = hashlib.sha256()
     for case in benchmark.cases:
-        digest.update(json.dumps([case.id, case.messages, case.ground_truth]).encode())
+        request = form.request(case, case.turns)
+        digest.update(json.dumps([case.id, request, case.data.get("turns"), case.ground_truth]).encode())
     return {"version": benchmark.version, "cases": digest.hexdigest()[:16]}
 
 
@@ -133,57 +141,74 @@ def _limited(cases: Sequence[Case], limit: int | None) -> list[Case]:
 
 
 def collect(
-    prompts: Mapping[Key, Messages], endpoint: Endpoint, path: Path, settings: Mapping[str, Any]
-) -> tuple[dict[Key, dict[str, Any]], dict[Key, str]]:
-    """Ask for the response to every prompt that has none in the log at ``path`` yet.
+    asked: Mapping[Key, tuple[Benchmark, Case]],
+    endpoint: Endpoint,
+    form: Form,
+    path: Path,
+    settings: Mapping[str, Any],
+) -> tuple[dict[Key, Steps], dict[Key, str]]:
+    """Ask for all responses that the log at ``path`` does not hold yet.
 
-    Return {case: line of the log} and, for cases without a response, {case: reason}. Raises UserError if the endpoint
+    Return the lines of the finished cases and, for the other cases, {case: reason}. Raises UserError if the endpoint
     gives no responses (`ask_all`), or the log belongs to other settings.
     """
-    lines: dict[Key, dict[str, Any]] = {}
+    steps: dict[Key, Steps] = defaultdict(list)
     with ResponseLog(path, settings, ("benchmark", "id", "response")) as log:
         for line in log:
-            lines.setdefault((line["benchmark"], line["id"]), line)
+            steps[line["benchmark"], line["id"]].append(line)
+
+        def next_request(key: Key) -> dict[str, Any] | None:
+            benchmark, case = asked[key]
+            turns = benchmark.next_turns(case, [form.read(case, line) for line in steps[key]])
+            return turns and form.request(case, turns)
 
         async def ask_one(client: Any, key: Key) -> None:
-            response = await ask(client, endpoint, prompts[key])
-            lines[key] = {
-                "benchmark": key[0],
-                "id": key[1],
-                "response": response.text,
-                "finish_reason": response.finish_reason,
-                "input_tokens": response.input_tokens,
-                "output_tokens": response.output_tokens,
-            }
-            log.add(lines[key])
+            while request := next_request(key):
+                messages = request.pop("messages")
+                response = await ask(client, replace(endpoint, extra={**endpoint.extra, **request}), messages)
+                line = {
+                    "benchmark": key[0],
+                    "id": key[1],
+                    "response": response.text,
+                    **({"tool_calls": response.tool_calls} if form.native else {}),
+                    "finish_reason": response.finish_reason,
+                    "input_tokens": response.input_tokens,
+                    "output_tokens": response.output_tokens,
+                }
+                log.add(line)
+                steps[key].append(line)
 
-        missing = [key for key in prompts if key not in lines]
-        failures = asyncio.run(ask_all(endpoint, missing, ask_one, len(prompts) - len(missing)))
-    return lines, dict(failures)
+        missing = [key for key in asked if next_request(key)]
+        failures = asyncio.run(ask_all(endpoint, missing, ask_one, len(asked) - len(missing)))
+    unanswered = dict(failures)
+    return {key: steps[key] for key in asked if key not in unanswered}, unanswered
 
 
-def _judge(benchmark: Benchmark, cases: Sequence[Case], lines: Mapping[Key, dict[str, Any]]) -> list[dict[str, Any]]:
+def _judge(benchmark: Benchmark, cases: Sequence[Case], steps: Mapping[Key, Steps], form: Form) -> list[dict[str, Any]]:
     """Return the benchmark's lines of results.jsonl; verdict and response are None if a case has no response."""
-    own = {case.id: lines.get((benchmark.name, case.id)) for case in cases}
-    readings = {
-        case.id: read_response(line["response"], case.wants_reasoning) for case in cases if (line := own[case.id])
-    }
+    readings = {}
+    for case in cases:
+        if lines := steps.get((benchmark.name, case.id)):
+            *earlier, last = (form.read(case, line) for line in lines)
+            readings[case.id] = replace(last, earlier=tuple(earlier))
     mistakes = benchmark.judge_all(readings)
     results = []
     for case in cases:
-        line, mistake = own[case.id], mistakes.get(case.id)
-        results.append(
-            {
-                "benchmark": benchmark.name,
-                "id": case.id,
-                "category": case.category,
-                "correct": line and mistake is None,
-                "error": line and (mistake.kind if mistake else ""),
-                "detail": line and (mistake.detail if mistake else ""),
-                "response": line and line["response"],
-                "calls": line and readings[case.id].calls,
-                "ground_truth": case.ground_truth,
-                "finish_reason": line and line["finish_reason"],
-            }
-        )
+        reading, mistake = readings.get(case.id), mistakes.get(case.id)
+        reasons = [line["finish_reason"] for line in steps.get((benchmark.name, case.id), ())]
+        row = {
+            "benchmark": benchmark.name,
+            "id": case.id,
+            "category": case.category,
+            "correct": reading and mistake is None,
+            "error": reading and (mistake.kind if mistake else ""),
+            "detail": reading and (mistake.detail if mistake else ""),
+            "response": reading and reading.response,
+            "calls": reading and reading.calls,
+            "ground_truth": case.ground_truth,
+            "finish_reason": "length" if "length" in reasons else reasons[-1] if reasons else None,
+        }
+        if reading and (transcript := benchmark.transcript(case, reading)):
+            row["transcript"] = transcript
+        results.append(row)
     return results
