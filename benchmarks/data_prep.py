@@ -1,7 +1,7 @@
 """How fast data preparation is, and how much memory it takes.
 
-    python benchmarks/data_prep.py                                  60,000 xLAM and 11,300 ToolACE rows, a minute
-    python benchmarks/data_prep.py --xlam 1000000 --toolace         a million xLAM rows, 8 minutes and 6 GB of disk
+    python benchmarks/data_prep.py                                  60,000 xLAM, 11,300 ToolACE, 100,000 OpenAI rows
+    python benchmarks/data_prep.py --xlam 1000000 --toolace --messages    a million xLAM rows, 8 minutes, 6 GB of disk
 
 The inputs are made up, with the shape and size of the published files: 1.75 kB an xLAM row, 4.6 kB a ToolACE row. No
 two rows share a tool list. What is prepared is then mixed: all rows, an eighth masked, an eighth irrelevant.
@@ -29,7 +29,8 @@ from tooln1.files import format_table
 
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds and gigabytes that a script may take.
-LIMITS = {("xlam", 60_000): "8 s, 1 GB", ("toolace", 11_300): "5 s", ("xlam", 1_000_000): "200 s, 12 GB"}
+LIMITS = {("xlam", 60_000): "8 s, 1 GB", ("toolace", 11_300): "5 s", ("messages", 100_000): "30 s"}
+LIMITS[("xlam", 1_000_000)] = "200 s, 12 GB"
 # From here on, rows are written as JSON Lines, which the scripts read line by line.
 MANY_ROWS = 200_000
 
@@ -110,6 +111,26 @@ def toolace_rows(count: int) -> Iterator[dict[str, Any]]:
         }
 
 
+def messages_rows(count: int) -> Iterator[dict[str, Any]]:
+    """Yield OpenAI conversations of three turns: each is a request, its calls, their results, and an answer."""
+    rng = random.Random(0)
+    for number in range(count):
+        tools = [make_tool(rng, True) for _ in range(rng.randint(2, 4))]
+        messages: list[dict[str, Any]] = [{"role": "system", "content": words(rng, 10)}]
+        for turn in range(3):
+            calls = make_calls(rng, tools)
+            ids = [f"call_{turn}_{place}" for place in range(len(calls))]
+            entries = [
+                {"id": name, "type": "function", "function": {**call, "arguments": json.dumps(call["arguments"])}}
+                for name, call in zip(ids, calls, strict=True)
+            ]
+            messages.append({"role": "user", "content": f"{words(rng, 20)} {number}?"})
+            messages.append({"role": "assistant", "content": None, "tool_calls": entries})
+            messages += [{"role": "tool", "tool_call_id": name, "content": words(rng, 15)} for name in ids]
+            messages.append({"role": "assistant", "content": words(rng, 20)})
+        yield {"messages": messages, "tools": [{"type": "function", "function": tool} for tool in tools]}
+
+
 def measure(script: str, *arguments: str | Path) -> list[str]:
     """Run a script of data_prep/ and return its seconds, seconds of CPU, and peak memory, as text."""
     start, before = time.perf_counter(), os.times()
@@ -135,13 +156,16 @@ def resident(pid: int) -> int:
         return 0
 
 
+MAKERS = {"xlam": xlam_rows, "toolace": toolace_rows, "messages": messages_rows}
+
+
 def benchmark(source: str, rows: int, workers: int, folder: Path) -> list[list[str]]:
     """Return the lines of the table for one input: preparing it, and mixing what came of it."""
     many = rows > MANY_ROWS
     data, prepared = folder / f"{source}.json{'l' * many}", folder / source
     with open(data, "w") as file:
         start, between, end = ("", "\n", "\n") if many else ("[", ",\n", "]\n")
-        for number, row in enumerate((xlam_rows if source == "xlam" else toolace_rows)(rows)):
+        for number, row in enumerate(MAKERS[source](rows)):
             file.write((between if number else start) + json.dumps(row))
         file.write(end)
     size, common = f"{data.stat().st_size / 1e6:,.0f} MB", ("--workers", str(workers), "--output")
@@ -156,14 +180,14 @@ def benchmark(source: str, rows: int, workers: int, folder: Path) -> list[list[s
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--xlam", type=not_negative, nargs="*", default=[60_000], metavar="ROWS")
-    parser.add_argument("--toolace", type=not_negative, nargs="*", default=[11_300], metavar="ROWS")
+    for source, rows in (("xlam", 60_000), ("toolace", 11_300), ("messages", 100_000)):
+        parser.add_argument(f"--{source}", type=not_negative, nargs="*", default=[rows], metavar="ROWS")
     parser.add_argument("--workers", type=positive, default=2, help="processes of the scripts (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="for inputs and outputs (default: a temporary one)")
     arguments = parser.parse_args()
     lines: list[list[str]] = []
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        for source in ("xlam", "toolace"):
+        for source in MAKERS:
             for rows in getattr(arguments, source):
                 lines += benchmark(source, rows, arguments.workers, Path(folder))
     print(format_table(("command", "input", "seconds", "of CPU", "peak memory", "limit"), lines))

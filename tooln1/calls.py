@@ -31,6 +31,7 @@ REASONS = {
 }
 
 ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
+_PLAIN_CALL = {"name", "arguments"}
 # What may stand in a call besides its arguments.
 _CALL_KEYS = ("name", "id", "type", "index", "call_id", "tool_call_id", "status", "cache_control")
 _EQUALS = re.compile(r"[ \t\r\n\f\v]*=(?!=)[ \t\r\n\f\v]*")
@@ -145,12 +146,14 @@ def read_json_calls(
         CallError: the value is no such list, it repeats a key, or it names a tool that is not listed.
     """
     decoded = _json_value(value)
-    calls = []
+    calls, has_objects = [], False
     for item in decoded if isinstance(decoded, list) else [decoded]:
         name, given = _name_and_arguments(item)
         arguments = given
         if isinstance(arguments, str):
             arguments = _json_value(arguments) if arguments.strip() else None
+        elif arguments is not None:
+            has_objects = True
         if arguments is not None and not isinstance(arguments, Mapping):
             raise CallError("bad_value", 0, f"expected an object of arguments, got {shown(arguments)}")
         if not isinstance(name, str) or name not in names:
@@ -158,12 +161,14 @@ def read_json_calls(
         if tidy and decoded is value and arguments is given:
             arguments = tidy(name, arguments or {})
         calls.append({"name": name, "arguments": dict(arguments or {})})
-    if decoded is value:
+    if has_objects and decoded is value:
         _check_json(calls)
     return calls
 
 
 def _name_and_arguments(item: Any) -> tuple[Any, Any]:
+    if isinstance(item, dict) and item.keys() == _PLAIN_CALL:
+        return item["name"], item["arguments"]
     if isinstance(item, str):
         item = _json_value(item)
     if isinstance(item, Mapping) and isinstance(item.get("function"), Mapping):

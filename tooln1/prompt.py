@@ -20,6 +20,9 @@ TOOLS_MARK = "{tools}"
 ROLES = ("user", "assistant", "tool")
 
 _TEMPLATES = Path(__file__).with_name("templates")
+# Made once: json.dumps would make an encoder for each tool of each row.
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+_to_finite_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _THINKING = (_TEMPLATES / "thinking.txt").read_text(encoding="utf-8")
 
 
@@ -63,7 +66,7 @@ def fill_template(tools: Iterable[Mapping[str, Any]], context: str = "", templat
     """Return the same as `build_system` for tools that `normalize_tools` has returned. Raises TemplateError."""
     before, after = split_template(template)
     # The parts are joined rather than formatted: template and tools are full of braces.
-    filled = before + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools) + after
+    filled = before + "\n".join(map(_to_json, tools)) + after
     return "\n\n".join(part for part in (context.strip(), filled.strip()) if part)
 
 
@@ -112,7 +115,7 @@ def format_calls(calls: Iterable[Mapping[str, Any]]) -> str:
         ValueError: a value is NaN or infinite, which JSON does not have.
     """
     plain = [{"name": call["name"], "arguments": call["arguments"]} for call in calls]
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+    return _to_finite_json(plain)
 
 
 def format_call_turn(calls: Iterable[Mapping[str, Any]]) -> str:

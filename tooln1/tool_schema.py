@@ -16,7 +16,7 @@ def parameter_names(parameters: Any) -> list[str]:
     """Return the names of a tool's parameters, in order: also those in anyOf, oneOf, allOf, if, and behind a $ref."""
     if isinstance(parameters, Mapping) and parameters.keys() <= {"type", "properties", "required"}:
         return list(parameters.get("properties") or ())  # nearly every tool, and the quick way
-    found = (schema.get("properties") for schema in _same_object(parameters))
+    found = (schema.get("properties") for schema in same_object(parameters))
     return list(dict.fromkeys(name for names in found if isinstance(names, Mapping) for name in names))
 
 
@@ -26,7 +26,7 @@ def rename_parameters(parameters: Any, new: Mapping[str, str]) -> Any:
     None if it would say something else then: a recursive schema names keys of inner objects too, and a rule about
     names, or a list of whole objects, would contradict other names.
     """
-    schemas = list(_same_object(parameters))
+    schemas = list(same_object(parameters))
     described = set(map(id, schemas))
     fits = not any(_ABOUT_NAMES & schema.keys() for schema in schemas)
 
@@ -66,9 +66,13 @@ def rename_parameters(parameters: Any, new: Mapping[str, str]) -> Any:
     return result if fits else None
 
 
-def _same_object(parameters: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the schemas that describe the arguments themselves, not values inside them."""
-    left, seen = [parameters], set()
+def same_object(schema: Any, root: Any = None) -> Iterator[Mapping[str, Any]]:
+    """Yield a schema, and those in it that describe the same value, not values inside it.
+
+    References point into `root`, by default the schema itself.
+    """
+    root = schema if root is None else root
+    left, seen = [schema], set()
     while left:
         schema = left.pop(0)
         if isinstance(schema, Mapping) and id(schema) not in seen:
@@ -78,7 +82,7 @@ def _same_object(parameters: Any) -> Iterator[Mapping[str, Any]]:
                 left += schema[key] if isinstance(schema.get(key), list) else []
             dependent = schema.get("dependentSchemas")
             left += dependent.values() if isinstance(dependent, Mapping) else []
-            left += [*map(schema.get, _SINGLE), _target(parameters, schema.get("$ref"))]
+            left += [*map(schema.get, _SINGLE), _target(root, schema.get("$ref"))]
 
 
 def _target(parameters: Any, pointer: Any) -> Any:

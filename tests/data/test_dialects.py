@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tooln1.data.counts import Counts
 from tooln1.data.dialects import DIALECTS, read_conversation
 from tooln1.data.prepare import make_rows
-from tooln1.data.sources import open_sources
+from tooln1.data.sources import decode_row, open_sources
 from tooln1.errors import UserError
 from tooln1.prompt import build_system
 
@@ -106,7 +106,7 @@ def responses(rounds):
             number += len(said[0])
         else:
             items.append({"role": "user" if kind == "user" else "assistant", "content": said[0]})
-    return {"instructions": "Be kind.", "input": items, "tools": TOOLS}
+    return {"instructions": "Be kind.", "input": items, "tools": [{"type": "function", **tool} for tool in TOOLS]}
 
 
 def anthropic(rounds):
@@ -128,7 +128,10 @@ def anthropic(rounds):
             number += len(content)
         else:
             messages.append({"role": "user" if kind == "user" else "assistant", "content": said[0]})
-    return {"system": [{"type": "text", "text": "Be kind."}], "messages": messages, "tools": TOOLS}
+    tools = [
+        {"name": tool["name"], "description": tool["description"], "input_schema": tool["parameters"]} for tool in TOOLS
+    ]
+    return {"system": [{"type": "text", "text": "Be kind."}], "messages": messages, "tools": tools}
 
 
 def turns(rounds, write, names, tool_role="tool"):
@@ -409,7 +412,7 @@ def test_struct_columns_give_the_rows_of_json(tmp_path, writer):
                 if isinstance(message["content"], str):
                     message["content"] = [{"type": "text", "text": message["content"]}]
     pq.write_table(pa.Table.from_pylist(records), tmp_path / "rows.parquet")
-    found = [read(row) for _, row in open_sources([tmp_path / "rows.parquet"]).rows]
+    found = [read(decode_row(row)) for _, row in open_sources([tmp_path / "rows.parquet"]).rows]
     assert found == [read(record) for record in records]
     assert all(rows for rows, _, _ in found)
 
@@ -458,7 +461,7 @@ X_MAILS = [{"name": "send_mail", "arguments": arguments} for arguments in ({"to"
 def test_the_files_from_the_field_give_what_they_should(name, truths):
     if not CASES.is_dir():
         pytest.skip(f"needs the cases in {CASES}")
-    found = [read(row) for _, row in open_sources([CASES / name]).rows]
+    found = [read(decode_row(row)) for _, row in open_sources([CASES / name]).rows]
     assert [truth for rows, _, _ in found for _, truth in rows] == truths
     if name == "xlam_struct.parquet":
         assert "null" not in str(found[0][0][0][0][0])

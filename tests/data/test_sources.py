@@ -7,14 +7,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tooln1.data.sources import open_sources
+from tooln1.data.sources import decode_row, open_sources
 from tooln1.errors import UserError
 
 
 def read(*paths):
     """Return the rows of these inputs, and about how many there are."""
     source = open_sources(paths)
-    return [row for _, row in source.rows], source.total
+    return [decoded(row) for _, row in source.rows], source.total
+
+
+def decoded(row):
+    try:
+        return decode_row(row)
+    except UserError as error:
+        return error
 
 
 ROWS = [{"a": 1, "text": "é 🎉 [{"}, {"a": 2, "text": '"quoted" \\ \n' + "x" * 50}, {"a": 3, "text": ""}]

@@ -30,6 +30,8 @@ ROLES = {name: role for role, names in _ROLES.items() for name in names.split()}
 
 # An assistant's message may have calls under a key that no dialect reads.
 _CALLS_KEY = re.compile(r"(?:call|tool|function|action)(?!.*_id$)", re.IGNORECASE)
+_CONTENT_KEYS = ("value", "text", "output")
+_PLAIN_KEYS = {"role", "content", "from", "value", *TOOL_KEYS}
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal", None)
 _REASONING_PARTS = ("thinking", "redacted_thinking", "reasoning")
 _REASONING = re.compile(
@@ -89,9 +91,9 @@ class Message:
         return turn
 
     def _refuse_unread_calls(self) -> None:
-        for key, value in self.fields.items():
-            if _CALLS_KEY.search(key) and key not in TOOL_KEYS and is_filled(value):
-                raise Rejected("other_writing", f"{key}: {shown(value)}")
+        for key in self.fields.keys() - _PLAIN_KEYS:
+            if _CALLS_KEY.search(key) and is_filled(self.fields[key]):
+                raise Rejected("other_writing", f"{key}: {shown(self.fields[key])}")
 
 
 @dataclass
@@ -116,13 +118,15 @@ class Record:
 
     def first(self, keys: Sequence[str]) -> Any:
         """Return the value under the first of these keys that holds anything; the first system message may hold it."""
-        holders = [self.row, *(message.fields for message in self.messages[:1] if message.role == "system")]
-        return next((holder[key] for holder in holders for key in keys if is_filled(holder.get(key))), None)
+        found = _first(self.row, keys)
+        if found is None and self.messages and self.messages[0].role == "system":
+            found = _first(self.messages[0].fields, keys)
+        return found
 
     @property
     def system(self) -> str:
         """The system text that stands beside the messages. Raises Rejected for anything else than text."""
-        return text_of(next((self.row[key] for key in _SYSTEM_KEYS if is_filled(self.row.get(key))), None))
+        return text_of(_first(self.row, _SYSTEM_KEYS))
 
     @cached_property
     def messages(self) -> list[Message]:
@@ -146,25 +150,29 @@ class Record:
         return [without_reasoning(text) for text in texts if isinstance(text, str)]
 
 
+def _first(holder: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    return next((holder[key] for key in keys if key in holder and is_filled(holder[key])), None)
+
+
 def _message_list(value: Any) -> list[Any] | None:
     value = decoded(value)
     return value if isinstance(value, list) else None
 
 
 def _message(number: int, message: Any) -> Message:
-    named = isinstance(message, Mapping) and next(
-        (message[key] for key in ("role", "from", "type") if isinstance(message.get(key), str)), None
-    )
-    if not named:
+    named = isinstance(message, dict) and (message.get("role") or message.get("from") or message.get("type"))
+    if not isinstance(named, str):
         expected = 'an object with "role" and "content", or "from" and "value"'
         raise UserError(f"turn {number}: expected {expected}, found {shown(message)}")
-    role = _role(named.strip().lower().replace("-", "_"))
+    role = ROLES.get(named) or _role(named.strip().lower().replace("-", "_"))
     if role is None:
         raise UserError(f"turn {number}: expected a role of {', '.join(ROLES)}, found {named!r}")
-    key = next((key for key in ("content", "value", "text", "output") if key in message), None)
-    if key is None and role in ("user", "tool"):
-        raise UserError(f'turn {number}: expected "content" or "value", found {shown(message)}')
-    return Message(role, message.get(key), message, number)
+    content = message.get("content")
+    if content is None:
+        content = next((message[key] for key in _CONTENT_KEYS if message.get(key) is not None), None)
+        if content is None and role in ("user", "tool") and not message.keys() & {"content", *_CONTENT_KEYS}:
+            raise UserError(f'turn {number}: expected "content" or "value", found {shown(message)}')
+    return Message(role, content, message, number)
 
 
 def _role(name: str) -> str | None:
@@ -186,7 +194,7 @@ def is_filled(value: Any) -> bool:
     """Return whether a value holds anything; Arrow gives an absent struct as an object of nulls."""
     if isinstance(value, str):
         return value.strip() not in ("", "[]", "{}", "null", "None")
-    return any(is_filled(inner) for inner in value.values()) if isinstance(value, Mapping) else value not in (None, [])
+    return any(map(is_filled, value.values())) if isinstance(value, dict) else value is not None and value != []
 
 
 def without_reasoning(text: str) -> str:

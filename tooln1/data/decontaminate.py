@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tooln1.data.sources import open_sources
+from tooln1.data.sources import decode_row, open_sources
 from tooln1.errors import UserError
 from tooln1.tool_schema import parameter_names
 from tooln1.tools import ToolListError, normalize_tools
@@ -68,9 +68,10 @@ def read_evaluation(paths: Sequence[str | Path]) -> Evaluation:
     for path in paths:
         found = Evaluation()
         for place, row in open_sources([path]).rows:
-            if isinstance(row, UserError):
-                raise UserError(f"{place}: {row}")
-            _collect(row, found)
+            try:
+                _collect(decode_row(row), found)
+            except UserError as error:
+                raise UserError(f"{place}: {error}") from None
         if not found.queries and not found.tools:
             raise UserError(f"{path}: neither a request nor a tool was found in it; is it an evaluation file?")
         everything.queries |= found.queries

@@ -1,11 +1,10 @@
 """The nulls that Arrow adds: in a struct column, each row has the keys of all rows, null where it had none."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-_BRANCHES = ("anyOf", "oneOf", "allOf")
-# Two keywords whose value may well be null.
-_VALUES = ("default", "const")
+from tooln1.tool_schema import same_object
+
 _RESTRICTING = ("type", "enum", "const")
 
 
@@ -16,86 +15,68 @@ def without_nulls(schema: Any) -> Any:
     """
     if isinstance(schema, list):
         return [without_nulls(item) for item in schema]
-    if not isinstance(schema, Mapping):
+    if not isinstance(schema, dict):
         return schema
     kept = {}
     for key, value in schema.items():
         if value is None:
-            rest = {name: inner for name, inner in schema.items() if name != key and inner is not None}
-            if key in _VALUES and (_names_null(rest, rest) or (key == "const" and not rest)):
+            rest = {name: inner for name, inner in schema.items() if inner is not None}
+            if key in ("default", "const") and (_names_null([rest]) or (key == "const" and not rest)):
                 kept[key] = None
-        elif (inner := without_nulls(value)) != {} or value == {}:
-            kept[key] = inner
+        elif isinstance(value, str) or (inner := without_nulls(value)) != {} or value == {}:
+            kept[key] = value if isinstance(value, str) else inner
     return kept
 
 
-def tidy_arguments(arguments: Mapping[str, Any], schema: Any, root: Any = None) -> dict[str, Any]:
-    """Return arguments without the nulls, at any depth, that their schema does not declare or does not allow.
-
-    `root` is the whole schema of the tool's parameters, to which references point; by default `schema`.
-    """
-    root = schema if root is None else root
-    kept = {}
-    for key, value in arguments.items():
-        parts = list(_members(schema, key, root))
-        if value is None:
-            if any(allows_null(part, root) for part in parts):
-                kept[key] = None
-            continue
-        inner = _tidy(value, {"anyOf": parts}, root)
-        if parts or inner != {} or value == {}:
-            kept[key] = inner
-    return kept
+def tidy_arguments(arguments: Mapping[str, Any], parameters: Any) -> dict[str, Any]:
+    """Return arguments without the nulls, at any depth, that the schema of the parameters does not declare or allow."""
+    return _tidy(arguments, [parameters], parameters) if _has_null(arguments) else dict(arguments)
 
 
-def _tidy(value: Any, schema: Any, root: Any) -> Any:
-    if isinstance(value, Mapping):
-        return tidy_arguments(value, schema, root)
+def _has_null(value: Any) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value is None or any(map(_has_null, inner))
+
+
+def _tidy(value: Any, schemas: Sequence[Any], root: Any) -> Any:
+    """Tidy a value that all of the schemas describe; references point into `root`."""
+    if not isinstance(value, dict | list):
+        return value
+    parts = [part for schema in schemas for part in same_object(schema, root)]
     if isinstance(value, list):
-        items = {"anyOf": [part["items"] for part in _parts(schema, root) if "items" in part]}
+        items = [part["items"] for part in parts if "items" in part]
         return [_tidy(item, items, root) for item in value]
-    return value
+    kept = {}
+    for key, member in value.items():
+        declared = [schema for part in parts if (schema := _member(part, key)) is not None]
+        inner = _tidy(member, declared, root)
+        if member is None:
+            if any(_allows_null(list(same_object(schema, root))) or schema is True for schema in declared):
+                kept[key] = None
+        elif declared or inner != {} or member == {}:
+            kept[key] = inner
+    return kept
 
 
-def _members(schema: Any, key: str, root: Any) -> Iterator[Any]:
-    """Yield the schemas of an object's member."""
-    for part in _parts(schema, root):
-        properties, others = part.get("properties"), part.get("additionalProperties")
-        if isinstance(properties, Mapping) and key in properties:
-            yield properties[key]
-        elif isinstance(others, Mapping):
-            yield others
+def _member(schema: Mapping[str, Any], key: str) -> Any:
+    properties, others = schema.get("properties"), schema.get("additionalProperties")
+    if isinstance(properties, dict) and key in properties:
+        return properties[key]
+    return others if isinstance(others, dict) else None
 
 
-def _parts(schema: Any, root: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """Yield a schema, and what it refers to or combines."""
-    if not isinstance(schema, Mapping) or depth > 20:
-        return
-    yield schema
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#"):
-        target = root
-        for name in reference.split("/")[1:]:
-            target = target.get(name) if isinstance(target, Mapping) else None
-        yield from _parts(target, root, depth + 1)
-    for keyword in _BRANCHES:
-        for branch in schema.get(keyword) or ():
-            yield from _parts(branch, root, depth + 1)
+def _allows_null(parts: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether schemas allow null; a type such as "List[int], optional" does not."""
+    restricted = any(part.get(keyword) is not None for part in parts for keyword in _RESTRICTING)
+    return bool(parts) and (not restricted or _names_null(parts))
 
 
-def allows_null(schema: Any, root: Any) -> bool:
-    """Return whether a schema allows null; a type such as "List[int], optional" does not."""
-    if not isinstance(schema, Mapping):
-        return schema is True
-    restricted = any(part.get(keyword) is not None for part in _parts(schema, root) for keyword in _RESTRICTING)
-    return not restricted or _names_null(schema, root)
-
-
-def _names_null(schema: Any, root: Any) -> bool:
-    for part in _parts(schema, root):
-        kinds, values = part.get("type"), part.get("enum")
-        if part.get("nullable") is True or kinds == "null" or (isinstance(kinds, list) and "null" in kinds):
-            return True
-        if (isinstance(values, list) and None in values) or ("const" in part and part["const"] is None):
-            return True
-    return False
+def _names_null(parts: Sequence[Mapping[str, Any]]) -> bool:
+    return any(
+        part.get("nullable") is True
+        or part.get("type") == "null"
+        or (isinstance(part.get("type"), list) and "null" in part["type"])
+        or (isinstance(part.get("enum"), list) and None in part["enum"])
+        or ("const" in part and part["const"] is None)
+        for part in parts
+    )

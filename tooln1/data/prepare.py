@@ -19,7 +19,7 @@ from tooln1.data.dialects import REASONS as DIALECT_REASONS
 from tooln1.data.dialects import read_conversation
 from tooln1.data.rows import make_row, row_schema, why_not_row
 from tooln1.data.script import choose_test, claimed, load_tokenizer, map_batches, split_rows, write_data_set
-from tooln1.data.sources import open_sources
+from tooln1.data.sources import decode_row, open_sources
 from tooln1.errors import UserError
 from tooln1.files import format_table
 from tooln1.prompt import fill_template, format_call_turn, load_template
@@ -153,9 +153,7 @@ def _prepare_batch(
     done = Prepared()
     for position, (place, record) in records:
         try:
-            if isinstance(record, UserError):
-                raise record
-            conversation = read_conversation(record, dialect)
+            conversation = read_conversation(decode_row(record), dialect)
         except UserError as error:
             if not skip_broken:
                 raise UserError(f"{place}: {error}") from None

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -34,7 +35,7 @@ _DECODER = json.JSONDecoder()
 class Source:
     """Where rows come from: a name for messages, the rows, and about how many there are.
 
-    A row is a pair: where it stands, and what it is. A UserError takes the place of one that cannot be decoded.
+    A row is a pair: where it stands, and what `decode_row` takes, so that workers can decode it.
     """
 
     name: str
@@ -136,7 +137,7 @@ def _read_json(path: Path) -> tuple[Iterable[Any], int]:
     with _opened(path) as file:
         lines = (line for line in file if line.strip(_BLANK))
         if _are_rows(next(lines, b""), next(lines, b"")):
-            return _decode_lines(path), 2 + sum(1 for _ in lines)
+            return _read_lines(path), 2 + sum(1 for _ in lines)
     try:
         with _opened(path) as file:
             rows = _decode_text(file.read().decode("utf-8-sig"))
@@ -147,29 +148,38 @@ def _read_json(path: Path) -> tuple[Iterable[Any], int]:
     return rows, len(rows)
 
 
+def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    with _opened(path) as lines:
+        yield from ((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip(_BLANK))
+
+
 def _are_rows(first: bytes, second: bytes) -> bool:
     """Return whether each line of a file is a row, judged by the first two, of which one may be broken."""
-    row = _decode_line(first)
-    if isinstance(row, dict | list):
-        return bool(second)
-    return first.lstrip(_BLANK)[:1] == b"{" and isinstance(_decode_line(second), dict)
+    row, other = map(_try, (first, second))
+    starts = first.lstrip(_BLANK)[:1] == b"{"
+    return bool(second) if isinstance(row, dict | list) else starts and isinstance(other, dict)
 
 
-def _decode_line(line: bytes, number: int = 1) -> Any:
+def _try(line: bytes) -> Any:
+    with suppress(UserError):
+        return _decode_line(1, line.strip())
+
+
+def decode_row(row: Any) -> Any:
+    """Return what a row of a source holds. Raises UserError for one that cannot be decoded."""
+    if isinstance(row, UserError):
+        raise row
+    return _decode_line(*row) if isinstance(row, tuple) else row
+
+
+def _decode_line(number: int, line: bytes) -> Any:
     try:
         # Not orjson, which rounds large integers and refuses half an emoji.
-        return json.loads(line.strip())
+        return json.loads(line)
     except UnicodeDecodeError as error:
-        return UserError(f"line {number}: not UTF-8 text ({error.reason}); convert the file to UTF-8")
+        raise UserError(f"line {number}: not UTF-8 text ({error.reason}); convert the file to UTF-8") from None
     except (ValueError, RecursionError) as error:
-        return UserError(_json_problem(error, number - 1))
-
-
-def _decode_lines(path: Path) -> Iterator[Any]:
-    with _opened(path) as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip(_BLANK):
-                yield _decode_line(line, number)
+        raise UserError(_json_problem(error, number - 1)) from None
 
 
 def _decode_text(text: str) -> list[Any]:

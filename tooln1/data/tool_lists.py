@@ -16,31 +16,24 @@ _DECODER = json.JSONDecoder()
 
 
 def read_tools(tools: Any) -> list[dict[str, Any]]:
-    """Return the normalised tools of a field: objects, texts of objects, or text that holds a list or one tool a line.
+    """Return the normalised tools of a field: what `normalize_tools` takes, or text with objects one after another.
 
     Raises:
         ToolListError: the field holds none of these.
     """
-    if isinstance(tools, str):
-        tools = _read_text(tools)
-    elif isinstance(tools, list):
-        texts = (_read_text(tool) if isinstance(tool, str) else [without_nulls(tool)] for tool in tools)
-        tools = [tool for part in texts for tool in part]
-    else:
-        tools = without_nulls(tools)
-    return normalize_tools(tools)
+    return normalize_tools(_read_text(tools) if isinstance(tools, str) else without_nulls(tools))
 
 
-def _read_text(text: str) -> list[Any]:
+def _read_text(text: str) -> Any:
     values, position = [], skip_blanks(text, 0)
     while position < len(text):
         try:
             value, position = _decode_at(text, position)
         except (ValueError, RecursionError) as error:
             raise ToolListError("tools_not_json", f"neither JSON nor a Python literal: {error}") from None
-        values += value if isinstance(value, list) else [value]
+        values.append(value)
         position = _BETWEEN.match(text, position).end()
-    return values
+    return values[0] if len(values) == 1 else values
 
 
 def _decode_at(text: str, position: int) -> tuple[Any, int]:

@@ -139,8 +139,7 @@ def _read_calls(turn: Turn, dialect: Dialect, reader: CallReader, tools: Sequenc
             schemas = {tool["name"]: tool["parameters"] for tool in tools}
             turn.calls = read_json_calls(beside, reader.names, lambda name, given: tidy_arguments(given, schemas[name]))
         elif dialect.written and (found := dialect.written(turn.text, reader)):
-            text, calls = found
-            turn.calls, turn.text = read_json_calls(calls, reader.names), text.strip()
+            turn.text, turn.calls = found
         else:
             _refuse_calls(turn.text, reader)
     except Rejected as error:

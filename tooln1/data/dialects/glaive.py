@@ -3,7 +3,7 @@
 import json
 import re
 
-from tooln1.calls import CallReader
+from tooln1.calls import CallReader, read_json_calls
 from tooln1.data.conversation import Dialect, Record, Turn
 
 _MARK = "<functioncall>"
@@ -40,7 +40,9 @@ def read(record: Record) -> list[Turn]:
 def written(text: str, reader: CallReader) -> tuple[str, list] | None:
     """Return what stands before the calls, and the calls; None if there is none."""
     before, *calls = text.split(_MARK)
-    return (before, [_call(_END.sub("", call)) for call in calls]) if calls else None
+    if not calls:
+        return None
+    return before.strip(), read_json_calls([_call(_END.sub("", call)) for call in calls], reader.names)
 
 
 def _call(text: str) -> object:

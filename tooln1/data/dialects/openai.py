@@ -3,16 +3,14 @@
 Arguments are text or objects; the older function_call holds one call.
 """
 
-from collections.abc import Mapping
-
 from tooln1.data.conversation import Dialect, Message, Record, Turn, decoded, is_filled
 
-_CALL_KEYS = ("tool_calls", "function_call")
+_KEYS = ("tool_calls", "function_call")
 
 
 def recognises(record: Record) -> bool:
     """Return whether a message has calls beside its text."""
-    return any(is_filled(message.fields.get(key)) for message in record.messages for key in _CALL_KEYS)
+    return any(key in message.fields and is_filled(message.fields[key]) for message in record.messages for key in _KEYS)
 
 
 def read(record: Record) -> list[Turn]:
@@ -22,11 +20,12 @@ def read(record: Record) -> list[Turn]:
 
 def _turn(message: Message) -> Turn:
     fields = message.fields
-    calls = next((decoded(fields[key]) for key in _CALL_KEYS if is_filled(fields.get(key))), None)
-    if calls is None:
-        return message.turn(ids=[fields["tool_call_id"]] if fields.get("tool_call_id") else ())
-    calls = calls if isinstance(calls, list) else [calls]
-    return message.turn(calls=calls, ids=[call.get("id") for call in calls if isinstance(call, Mapping)])
+    for key in _KEYS:
+        if key in fields and is_filled(fields[key]):
+            calls = decoded(fields[key])
+            calls = calls if isinstance(calls, list) else [calls]
+            return message.turn(calls=calls, ids=[call.get("id") for call in calls if isinstance(call, dict)])
+    return message.turn(ids=[fields["tool_call_id"]] if fields.get("tool_call_id") else ())
 
 
 DIALECT = Dialect("messages with tool_calls", recognises, read)

@@ -6,7 +6,7 @@ The values are JSON or Python literals; one is decoded from the tag on, so that 
 import re
 from typing import Any
 
-from tooln1.calls import CallReader, decode_at
+from tooln1.calls import CallReader, decode_at, read_json_calls
 from tooln1.data.conversation import Dialect, Record, Turn
 from tooln1.literals import CallError, skip_blanks
 from tooln1.prompt import load_template, split_template
@@ -72,7 +72,7 @@ def written(text: str, reader: CallReader) -> tuple[str, list[Any]] | None:
         return None
     if not _END.match(text, position):
         raise CallError("trailing_text", position)
-    return "\n".join(filter(None, texts)), calls
+    return "\n".join(filter(None, texts)), read_json_calls(calls, reader.names)
 
 
 OWN = Dialect("<tool_call>[…]</tool_call>", recognises_list, read, written, INSTRUCTIONS)
