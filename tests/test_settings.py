@@ -82,6 +82,7 @@ def test_verl_composes_the_same_configuration_wherever_it_runs(tmp_path, monkeyp
     [
         ("trainer.default_local_dir=elsewhere", "trainer.default_local_dir", "{folder}/elsewhere"),  # made by the run
         ("data.custom_cls.path='~/mine.py'", "data.custom_cls.path", "{folder}/mine.py"),
+        ("data.train_files=link.parquet", "data.train_files", "{folder}/link.parquet"),  # verl reads the name's ending
         ("data.custom_cls.path=pkg://mine", "data.custom_cls.path", "pkg://mine"),
         ("model.path=Qwen/Qwen3-8B", "model.path", "Qwen/Qwen3-8B"),
         ("trainer.experiment_name=mine.py", "trainer.experiment_name", "mine.py"),  # no path, whatever lies here
@@ -91,6 +92,7 @@ def test_paths_and_only_paths_become_absolute(override, key, expected, tmp_path,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.py").touch()
+    (tmp_path / "link.parquet").symlink_to("mine.py")
     assert OmegaConf.select(settings("tool_n1_sft", override).composed, key) == expected.format(folder=tmp_path)
 
 

@@ -4,8 +4,9 @@
 """
 
 import netrc
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
@@ -181,17 +182,18 @@ def _loggers(chosen: str | Sequence[str]) -> list[str]:
     return names if "file" in names else [*names, "file"]
 
 
-def absolute_paths(key: str, value: Any) -> Any:
+def absolute_paths(key: str, value: Any, absolute: Callable[[str], str] = os.path.abspath) -> Any:
     """Return the value of a setting with every path in it absolute.
 
-    Outputs need not exist. An input that does not exist stays as it is: it may be a model's name on the hub.
+    Outputs need not exist. An input that does not exist stays as it is: it may be a model's name on the hub. Links are
+    kept by default: verl tells the kind of a file from its name, and the hub's cache names the targets by numbers.
     """
     if isinstance(value, list):
-        return [absolute_paths(key, one) for one in value]
+        return [absolute_paths(key, one, absolute) for one in value]
     if not isinstance(value, str) or not value or not _PATH.fullmatch(key) or "${" in value:
         return value
-    path = Path(value).expanduser()
-    return str(path.resolve()) if path.exists() or _OUTPUT.fullmatch(key) else value
+    path = os.path.expanduser(value)
+    return absolute(path) if os.path.exists(path) or _OUTPUT.fullmatch(key) else value
 
 
 def _override_value(value: str | list[str]) -> str:

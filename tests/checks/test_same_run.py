@@ -122,7 +122,8 @@ def test_a_relative_path_of_an_older_folder_is_the_same_file(settings, trained, 
     trained()
     monkeypatch.chdir(tmp_path)
     config = tmp_path / "config.yaml"
-    config.write_text(config.read_text().replace(str(tmp_path / "rows.parquet"), "rows.parquet"))
+    (tmp_path / "link.parquet").symlink_to("rows.parquet")
+    config.write_text(config.read_text().replace(str(tmp_path / "rows.parquet"), "link.parquet"))
     (tmp_path / "run.json").unlink()
     assert find_changes(settings()) == []
 

@@ -65,6 +65,7 @@ def checkout(tmp_path_factory, tiny_model):
         shutil.copytree(tiny_model, folder / name)
         (folder / name / "config.json").write_text(json.dumps(MODELS["Qwen/Qwen2.5-7B-Instruct"][0]))
     run(folder, [f"WARM_START_ROWS=100 bash examples/run_tiny_cpu_grpo.sh {shlex.join(SMALL)}"])
+    (folder / "MODEL").symlink_to("runs/tiny/merged")
     for seed in range(3):
         (folder / "runs" / f"seed{seed}").symlink_to("tiny")
     dumps = sorted((folder / "runs" / "tiny" / "rollouts").iterdir())

@@ -123,9 +123,9 @@ def _current(settings: Settings) -> dict[str, Any]:
 
 
 def _defining(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that define a run, by dotted key, without those that have no value."""
+    """Return the settings that define a run, by dotted key, without those that have no value; links are followed."""
     found = {key: value for key, value in leaves(config) if value not in (None, {}) and not _FREE.fullmatch(key)}
-    return {key: absolute_paths(key, value) for key, value in found.items()}
+    return {key: absolute_paths(key, value, os.path.realpath) for key, value in found.items()}
 
 
 def _digest(path: str) -> str:
