@@ -159,6 +159,20 @@ def test_a_refusal_names_the_keys_the_way_on_and_what_is_free(settings, trained,
     assert accepted.severity == "warning" and "the run continues with changes: data.train_files" in accepted.message
 
 
+def test_a_learning_rate_that_the_checkpoint_would_bring_back_is_refused_though_accepted(settings, trained, tmp_path):
+    def faults(**more):
+        run = UpcomingRun(settings({"optim.lr": 1.0, "trainer.default_local_dir": str(tmp_path)} | more, **accepted))
+        return [finding.message for finding in check_same_run(run) if finding.severity == "fault"]
+
+    trained()
+    accepted = {"accept_changes": True}
+    assert faults() == []  # there is no checkpoint
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("3")
+    (message,) = faults()
+    assert message.startswith("optim.lr: the checkpoint brings") and "add checkpoint.load_contents=[model]" in message
+    assert faults(**{"checkpoint.load_contents": ["model"]}) == []
+
+
 @pytest.mark.parametrize("recipe, kinds", [(GRPO, "SFT, and this one is GRPO"), ("tool_n1_sft", "cannot be read")])
 def test_a_folder_of_something_else_is_refused(recipe, kinds, settings, trained, tmp_path):
     trained()

@@ -7,7 +7,7 @@ A run folder knows the settings of its last attempt (config.yaml) and the conten
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
@@ -44,6 +44,8 @@ _FREE = re.compile(
     """,
     re.VERBOSE,
 )
+# What a checkpoint brings back with the optimizer (verl/utils/checkpoint/fsdp_checkpoint_manager.py).
+_RESTORED = re.compile(r"(.*\.)?optim\.(lr|weight_decay|betas)")
 # What tells most comes first.
 _FIRST = re.compile(r"reward\.|data\.|(.*\.)?model\.path")
 _MOST, _LONGEST = 15, 120
@@ -66,12 +68,24 @@ def check_same_run(run: UpcomingRun) -> Iterator[Finding]:
     named = ", ".join([*told[:_MOST], *([f"{len(told) - _MOST} more"] if len(told) > _MOST else [])])
     if run.settings.accept_changes:
         yield warning(f"{run.settings.folder.path}: the run continues with changes: {named}")
+        yield from _without_effect(run, changes)
         return
     yield fault(
         f"{run.settings.folder.path}: holds a run of other settings: {named}; choose another run folder (--run-dir, or "
         "RUN_DIR= for a script), or continue with --accept-changes (ACCEPT_CHANGES=1), which marks the step in record "
         "and report; length, saving, validation frequency, logging and resources may change freely"
     )
+
+
+def _without_effect(run: UpcomingRun, changes: Sequence[Change]) -> Iterator[Finding]:
+    restored = [change.key for change in changes if _RESTORED.fullmatch(change.key)]
+    loaded = {"optimizer", "extra"} & set(run.checkpoint.get("load_contents") or ())
+    if restored and loaded and tracked_step(run.settings.checkpoints) is not None:
+        key = f"{'' if run.is_sft else 'actor_rollout_ref.actor.'}checkpoint.load_contents"
+        yield fault(
+            f"{', '.join(restored)}: the checkpoint brings the old value back with the optimizer's state; add "
+            f"{key}=[model] to start the optimizer again, or start another run from the exported model"
+        )
 
 
 def find_changes(settings: Settings) -> list[Change]:
