@@ -172,7 +172,12 @@ def hermes(rounds, write_value=text_call):
         return [("gpt", f"<think>hm</think>\n{sentence}\n{tags}")]
 
     system = "Be kind.\n" + HERMES_SYSTEM.replace("TOOLS", write_value(wrapped(TOOLS)))
-    return {"dialog": [{"from": "system", "value": system}, *turns(rounds, write, ("from", "value"))]}
+    said = turns(rounds, write, ("from", "value"))
+    for turn in said:
+        if turn["from"] == "tool":
+            # Qwen's template shows a result as the user's.
+            turn.update({"from": "user", "value": f"<tool_response>\n{turn['value']}\n</tool_response>"})
+    return {"dialog": [{"from": "system", "value": system}, *said]}
 
 
 def own(rounds):

@@ -113,7 +113,7 @@ class Record:
     def become(self, row: Mapping[str, Any]) -> None:
         """Take another row's place, for a dialect that wraps one."""
         self.row = row
-        for name in ("messages", "said"):
+        for name in ("messages", "texts"):
             self.__dict__.pop(name, None)
 
     def first(self, keys: Sequence[str]) -> Any:
@@ -144,10 +144,11 @@ class Record:
         return [{"role": role, "content": text}] if isinstance(text, str) and text else []
 
     @cached_property
-    def said(self) -> list[str]:
-        """What the assistant says as text, without its reasoning."""
-        texts = (message.content for message in self.messages if message.role in ("assistant", "call"))
-        return [without_reasoning(text) for text in texts if isinstance(text, str)]
+    def texts(self) -> list[str]:
+        """What the system says first, and what the assistant says without its reasoning."""
+        texts = [message.content for message in self.messages if message.role in ("assistant", "call")]
+        texts += [message.content for message in self.messages[:1] if message.role == "system"]
+        return [without_reasoning(text) for text in (*texts, self.row.get("system")) if isinstance(text, str)]
 
 
 def _first(holder: Mapping[str, Any], keys: Sequence[str]) -> Any:

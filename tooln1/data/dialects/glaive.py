@@ -18,7 +18,7 @@ INSTRUCTIONS = [re.compile(r"\A\s*SYSTEM:|,? with access to the following functi
 
 def recognises(record: Record) -> bool:
     """Return whether the row is such a text, or a message has such a call."""
-    return _is_text(record.row.get("chat")) or any(_MARK in text for text in record.said)
+    return _is_text(record.row.get("chat")) or any(_MARK in text for text in record.texts)
 
 
 def _is_text(chat: object) -> bool:

@@ -6,12 +6,7 @@ from typing import Any
 from tooln1.data.conversation import Dialect, Message, Record, Turn, decoded
 
 _ITEMS = ("function_call", "function_call_output")
-_ACTION = "expected_action"
-
-
-def recognises(record: Record) -> bool:
-    """Return whether an item is a call or what came of one."""
-    return any(message.fields.get("type") in _ITEMS for message in record.messages)
+_REQUEST, _ACTION = "responses_create_params", "expected_action"
 
 
 def read(record: Record) -> list[Turn]:
@@ -27,14 +22,9 @@ def _turn(message: Message) -> Turn:
     return message.turn(ids=ids)
 
 
-def recognises_pivot(record: Record) -> bool:
-    """Return whether this is a row of NVIDIA's Pivot sets: the items so far, and the action expected next."""
-    return "responses_create_params" in record.row and _ACTION in record.row
-
-
 def read_pivot(record: Record) -> list[Turn]:
-    """Read the items and the action, which alone is to be learned: each row of the set stands for one step."""
-    request, action = (decoded(record.row[key]) for key in ("responses_create_params", _ACTION))
+    """Read a row of NVIDIA's Pivot sets: the items so far, and the action expected next, which alone is learned."""
+    request, action = (decoded(record.row[key]) for key in (_REQUEST, _ACTION))
     record.become({**request, "output": _items(action)})
     record.only_last = True
     return read(record)
@@ -47,5 +37,13 @@ def _items(action: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [action if action.get("type") == "function_call" else {"role": "assistant", **action}]
 
 
-DIALECT = Dialect("items of type function_call", recognises, read)
-PIVOT = Dialect("responses_create_params and expected_action", recognises_pivot, read_pivot)
+DIALECT = Dialect(
+    "items of type function_call",
+    lambda record: any(message.fields.get("type") in _ITEMS for message in record.messages),
+    read,
+)
+PIVOT = Dialect(
+    f"{_REQUEST} and {_ACTION}",
+    lambda record: _REQUEST in record.row and _ACTION in record.row,
+    read_pivot,
+)

@@ -4,6 +4,7 @@ The values are JSON or Python literals; one is decoded from the tag on, so that 
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from tooln1.calls import CallReader, decode_at, read_json_calls
@@ -13,6 +14,7 @@ from tooln1.prompt import load_template, split_template
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _LIST = re.compile(r"<tool_call>\s*\[")
+_RESULT = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.DOTALL)
 _END = re.compile(r"\s*(?:<\|im_end\|>|<\|endoftext\|>|</s>)?\s*\Z")
 
 # What this project's templates say around the tools.
@@ -21,12 +23,10 @@ INSTRUCTIONS = [
     re.compile(text, re.IGNORECASE | re.DOTALL | re.MULTILINE)
     for text in (
         *(re.escape(part.removesuffix("<tools>\n").removeprefix("\n</tools>").strip()) for part in _TEMPLATES),
-        r"You are a function calling AI model\.",
-        r"You may call one or more functions to assist with the user query\.",
-        r"Don't make assumptions about what values to plug into functions\.",
-        r"Here are the available tools:",
+        r"You are a function calling AI model\.|Here are the available tools:|^# Tools$"
+        r"|You may call one or more functions to assist with the user query\."
+        r"|Don't make assumptions about what values to plug into functions\.",
         r"<tools>(?!\s*</tools>).*?</tools>",
-        r"^# Tools$",
         r"Use the following pydantic model json schema for each tool call you will make:\s*\{.*?\}\s*(?=For each|\Z)",
         r"For each function call,? return a json object[^<]*(?:<tool_call>\s*</tool_call>[^<.:\n]*[.:]?)?",
         r"<tool_call>.*?</tool_call>",
@@ -36,29 +36,19 @@ INSTRUCTIONS = [
 ]
 
 
-def recognises_list(record: Record) -> bool:
-    """Return whether the assistant calls with a list, as this project has it."""
-    return any(_LIST.search(text) for text in record.said)
-
-
-def recognises(record: Record) -> bool:
-    """Return whether the assistant calls between tags, or the system text asks for it."""
-    return any(_OPEN in text for text in record.said) or any(
-        message.role == "system" and _OPEN in str(message.content) for message in record.messages[:1]
-    )
-
-
 def read(record: Record) -> list[Turn]:
-    """Read the messages."""
-    return [message.turn() for message in record.messages]
+    """Read the messages; each <tool_response>, in the user's turn too, is a result."""
+    return [turn for message in record.messages for turn in _turns(message.turn())]
+
+
+def _turns(turn: Turn) -> list[Turn]:
+    results = _RESULT.findall(turn.text) if turn.role in ("user", "tool") else []
+    alone = results and not _RESULT.sub("", turn.text).strip()
+    return [replace(turn, role="tool", text=text) for text in results] if alone else [turn]
 
 
 def written(text: str, reader: CallReader) -> tuple[str, list[Any]] | None:
-    """Return what stands before and between the calls, and the calls; None if there is none.
-
-    Raises:
-        CallError: the calls cannot be decoded, or something follows them.
-    """
+    """Return what stands before and between the calls, and the calls; None if there is none. Raises CallError."""
     texts, calls, position = [], [], 0
     while (start := text.find(_OPEN, position)) >= 0:
         texts.append(text[position:start].strip())
@@ -75,5 +65,13 @@ def written(text: str, reader: CallReader) -> tuple[str, list[Any]] | None:
     return "\n".join(filter(None, texts)), read_json_calls(calls, reader.names)
 
 
-OWN = Dialect("<tool_call>[…]</tool_call>", recognises_list, read, written, INSTRUCTIONS)
-HERMES = Dialect("<tool_call>{…}</tool_call>", recognises, read, written, INSTRUCTIONS)
+OWN = Dialect(
+    "<tool_call>[…]</tool_call>", lambda record: any(map(_LIST.search, record.texts)), read, written, INSTRUCTIONS
+)
+HERMES = Dialect(
+    "<tool_call>{…}</tool_call>",
+    lambda record: any(_OPEN in text for text in record.texts),
+    read,
+    written,
+    INSTRUCTIONS,
+)

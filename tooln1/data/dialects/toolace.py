@@ -1,6 +1,6 @@
 """ToolACE: the whole text of an assistant is its calls, [Tool Name(a=1), …]; the system text lists the tools.
 
-ShareGPT files with turns for calls (LLaMA-Factory's, ms-swift's, APIGen-MT) have JSON objects in the same place.
+ShareGPT files with turns for calls (LLaMA-Factory's, ms-swift's, APIGen-MT's) have JSON objects in the same place.
 """
 
 import re
@@ -11,8 +11,10 @@ from tooln1.data.conversation import Dialect, Message, Record, Turn, without_rea
 from tooln1.literals import CallError
 
 _JSON_CALLS = re.compile(r"\s*(?:\[\s*)?\{")
-_CALLS = re.compile(r"""\s*\[[^\[\](){}="'\n]{1,200}\(|\s*(?:\[\s*)?\{\s*["'](?:name|type)["']""")
-_ASKED = re.compile(r"in the format of \[\w+\(")
+# An assistant's text that is calls, or a system text that asks for such.
+_CALLS = re.compile(
+    r"""\A\s*\[[^\[\](){}="'\n]{1,200}\(|\A\s*(?:\[\s*)?\{\s*["'](?:name|type)["']|in the format of \[\w+\("""
+)
 
 # ToolACE's system text says how to answer; the template says it differently.
 INSTRUCTIONS = [
@@ -37,17 +39,6 @@ INSTRUCTIONS = [
         re.IGNORECASE,
     )
 ]
-
-
-def recognises(record: Record) -> bool:
-    """Return whether an assistant's text looks like calls, or the system text asks for such."""
-    system = record.row.get("system")
-    return any(_CALLS.match(text) for text in record.said) or (isinstance(system, str) and bool(_ASKED.search(system)))
-
-
-def recognises_turns(record: Record) -> bool:
-    """Return whether calls have turns for themselves."""
-    return any(message.role == "call" for message in record.messages)
 
 
 def read(record: Record) -> list[Turn]:
@@ -77,5 +68,7 @@ def read_text(text: str, reader: CallReader) -> list[dict[str, Any]]:
     return read_json_calls(text, reader.names) if _JSON_CALLS.match(text) else reader.read(text)
 
 
-DIALECT = Dialect("[tool(a=1)]", recognises, read, written, INSTRUCTIONS)
-SHAREGPT = Dialect("turns of function_call or tool_call", recognises_turns, read)
+DIALECT = Dialect("[tool(a=1)]", lambda record: any(map(_CALLS.search, record.texts)), read, written, INSTRUCTIONS)
+SHAREGPT = Dialect(
+    "turns of function_call or tool_call", lambda record: any(one.role == "call" for one in record.messages), read
+)

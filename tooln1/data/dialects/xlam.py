@@ -6,11 +6,6 @@ from tooln1.errors import UserError
 _KEYS = ("query", "tools", "answers")
 
 
-def recognises(record: Record) -> bool:
-    """Return whether the row has the three fields."""
-    return all(record.row.get(key) is not None for key in _KEYS)
-
-
 def read(record: Record) -> list[Turn]:
     """Read the row. Raises UserError if a field is missing."""
     missing = [key for key in _KEYS if record.row.get(key) is None]
@@ -22,4 +17,8 @@ def read(record: Record) -> list[Turn]:
     return [Turn("user", query), Turn("assistant", "", calls=record.row["answers"])]
 
 
-DIALECT = Dialect("query, tools and answers", recognises, read)
+DIALECT = Dialect(
+    "query, tools and answers",
+    lambda record: all(record.row.get(key) is not None for key in _KEYS),
+    read,
+)
