@@ -30,10 +30,10 @@ REASONS = {
     **TOOL_REASONS,
 }
 
-ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
+ARGUMENT_KEYS = {"arguments", "parameters", "args", "input"}
 _PLAIN_CALL = {"name", "arguments"}
 # What may stand in a call besides its arguments.
-_CALL_KEYS = ("name", "id", "type", "index", "call_id", "tool_call_id", "status", "cache_control")
+_BESIDE_CALL = {"id", "type", "index", "call_id", "tool_call_id", "status", "cache_control"}
 _EQUALS = re.compile(r"[ \t\r\n\f\v]*=(?!=)[ \t\r\n\f\v]*")
 _OPEN = re.compile(r"[ \t\r\n\f\v]*\([ \t\r\n\f\v]*")
 _ARGUMENT_NAME = re.compile(r"[^\W\d][\w$@.:/-]*")
@@ -167,20 +167,20 @@ def read_json_calls(
 
 
 def _name_and_arguments(item: Any) -> tuple[Any, Any]:
-    if isinstance(item, dict) and item.keys() == _PLAIN_CALL:
-        return item["name"], item["arguments"]
     if isinstance(item, str):
         item = _json_value(item)
-    if isinstance(item, Mapping) and isinstance(item.get("function"), Mapping):
-        item = {**item, **item["function"], "function": None}
-    found = [key for key in ARGUMENT_KEYS if key in item] if isinstance(item, Mapping) else []
-    given = [key for key in found if item[key] is not None]
-    if not found or "name" not in item:
+    if not isinstance(item, Mapping):
         raise CallError("not_calls", 0, f"expected objects with name and arguments, got {shown(item)}")
-    other = [key for key, value in item.items() if value is not None and key not in (*_CALL_KEYS, *given)]
-    if other or len(given) > 1:
+    if isinstance(item.get("function"), Mapping):
+        outer = {key: value for key, value in item.items() if key not in _BESIDE_CALL and key != "function"}
+        item = {**outer, **item["function"]}
+    if item.keys() == _PLAIN_CALL:
+        return item["name"], item["arguments"]
+    filled = {key for key, value in item.items() if value is not None and key not in _BESIDE_CALL}
+    given = filled & ARGUMENT_KEYS
+    if filled - given != {"name"} or len(given) > 1 or not item.keys() & ARGUMENT_KEYS:
         raise CallError("not_calls", 0, f"expected objects with name and arguments, got {', '.join(map(str, item))}")
-    return item["name"], item[given[0]] if given else None
+    return item["name"], item[given.pop()] if given else None
 
 
 def _check_json(calls: list[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ tool list, the system text, reasoning, parallel calls, the order of results, and
 import json
 import re
 from collections.abc import Mapping, Sequence
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Any
 
 from tooln1.calls import CallReader, read_json_calls
@@ -78,7 +78,8 @@ def read_conversation(row: Any, dialect: str | None = None) -> Conversation:
         for turn in turns:
             if turn.role == "assistant" and turn.rejected is None:
                 _read_calls(turn, chosen, reader, conversation.tools)
-    conversation.turns = _in_order(_merged(turns))
+    conversation.turns = _merged(turns)
+    _order_results(conversation.turns)
     conversation.only_last = record.only_last
     return conversation
 
@@ -176,15 +177,12 @@ def _merged(turns: Sequence[Turn]) -> list[Turn]:
     return merged
 
 
-def _in_order(turns: Sequence[Turn]) -> list[Turn]:
-    """Return the turns with the results of parallel calls in the order of the calls, if ids tell it."""
-    ordered: list[Turn] = []
-    places: dict[str, int] = {}
-    for role, group in groupby(turns, key=lambda turn: turn.role):
-        together = list(group)
-        if role == "assistant":
-            places = {name: place for place, name in enumerate(together[-1].ids)}
-        elif role == "tool":
-            together.sort(key=lambda turn: places.get(turn.ids[0], len(places)) if turn.ids else len(places))
-        ordered += together
-    return ordered
+def _order_results(turns: list[Turn]) -> None:
+    """Put the results of parallel calls in the order of the calls, if ids tell it."""
+    for start, turn in enumerate(turns):
+        if len(turn.ids) > 1 and turn.role == "assistant":
+            places = {name: place for place, name in enumerate(turn.ids)}
+            end = next((end for end in range(start + 1, len(turns)) if turns[end].role != "tool"), len(turns))
+            turns[start + 1 : end] = sorted(
+                turns[start + 1 : end], key=lambda result: places.get(next(iter(result.ids), None), len(places))
+            )
