@@ -319,6 +319,8 @@ def test_calls_under_a_key_that_nobody_reads_are_no_answer(key):
          {"unknown_tool": 1}),
         ([ASK, called(""), {"role": "tool", "content": "5"}, called("5")], {"empty_turn": 1, "after_rejected_turn": 1}),
         ([ASK, called("")], {"empty_turn": 1}),
+        ([ASK, called(tool_calls=tool_calls(USED), weight=0)], {"context_only": 1}),
+        ([ASK, called("<tool_call>", tool_calls=tool_calls(USED))], {"other_writing": 1}),
         ([ASK, called("x"), {"role": "system", "content": "Now be brief."}, ASK, called("y")], {"late_system": 1}),
         ([{"role": "user", "content": [{"type": "input_image"}]}, called("x"), ASK, called("y")],
          {"not_text": 1, "after_rejected_turn": 1}),
@@ -363,7 +365,7 @@ def test_of_a_pivot_only_the_expected_action_is_learned(action, truth, as_text):
     if as_text:
         row = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in row.items()}
     [(prompt, found)], dropped, dialect = read(row, include_no_call=True)
-    assert (found, dropped, dialect) == (truth, {}, "pivot")
+    assert (found, dropped, dialect) == (truth, {"context_only": 1}, "pivot")
     assert [message["role"] for message in prompt] == ["system", "user", "assistant", "tool"]
 
 

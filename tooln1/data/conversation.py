@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,8 @@ ROLES = {name: role for role, names in _ROLES.items() for name in names.split()}
 # An assistant's message may have calls under a key that no dialect reads.
 _CALLS_KEY = re.compile(r"(?:call|tool|function|action)(?!.*_id$)", re.IGNORECASE)
 _CONTENT_KEYS = ("value", "text", "output")
+# With 0 or false there, the makers of fine-tuning files keep a message from being learned.
+_WEIGHT_KEYS = ("weight", "loss", "train")
 _PLAIN_KEYS = {"role", "content", "from", "value", *TOOL_KEYS}
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal", None)
 _REASONING_PARTS = ("thinking", "redacted_thinking", "reasoning")
@@ -44,7 +46,7 @@ class Turn:
     """One turn; `position` is its place in the source, `ids` those of its calls, or of the call that a tool answers.
 
     `calls` are what `tooln1.calls.read_json_calls` takes while a dialect reads, and what it returns afterwards; None if
-    the turn calls nothing. `rejected` says why the turn cannot be used.
+    the turn calls nothing. `rejected` says why the turn cannot be used, `is_context` that it is not to be learned.
     """
 
     role: str
@@ -53,13 +55,14 @@ class Turn:
     calls: Any = None
     ids: Sequence[str] = ()
     rejected: Rejected | None = None
+    is_context: bool = False
 
 
 @dataclass
 class Conversation:
     """A source's row in one shape: normalised tools, what the system says besides them, and the turns.
 
-    `rejected` says why the tool list cannot be read. With `only_last`, the last turn alone is to be learned.
+    `rejected` says why the tool list cannot be read.
     """
 
     turns: list[Turn]
@@ -67,7 +70,6 @@ class Conversation:
     tools: Sequence[Mapping[str, Any]] = ()
     context: str = ""
     rejected: Rejected | None = None
-    only_last: bool = False
 
 
 @dataclass
@@ -84,8 +86,10 @@ class Message:
         turn = Turn("assistant" if self.role == "call" else self.role, "", self.position, **changes)
         try:
             turn.text = text_of(self.content, self.role == "tool")
-            if turn.role == "assistant" and turn.calls is None:
-                self._refuse_unread_calls()
+            if turn.role == "assistant":
+                turn.is_context = any(self.fields.get(key) in (0, False) for key in _WEIGHT_KEYS)
+                if turn.calls is None:
+                    self._refuse_unread_calls()
         except Rejected as error:
             turn.text, turn.rejected = shown(self.fields), error
         return turn
@@ -104,7 +108,6 @@ class Record:
     """
 
     row: Any
-    only_last: bool = field(default=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.row, Mapping):

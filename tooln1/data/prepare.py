@@ -57,10 +57,10 @@ def make_rows(
         template: the text of a template, None for the thinking template.
         include_no_call: keep turns that answer without a call, as rows whose ground truth is the empty list.
     """
-    learned = conversation.turns[-1:] if conversation.only_last else conversation.turns
     if conversation.rejected:
         text = f"{conversation.rejected.detail}\n{conversation.context}"
-        counts.drop(data_source, conversation.rejected.reason, place, text, _steps(learned))
+        steps = sum(turn.role == "assistant" for turn in conversation.turns)
+        counts.drop(data_source, conversation.rejected.reason, place, text, steps)
         return []
     rows: list[dict[str, Any]] = []
     content = fill_template(conversation.tools, conversation.context, template)
@@ -69,7 +69,7 @@ def make_rows(
     spoilt: Rejected | None = None
     for turn in conversation.turns:
         spoilt = spoilt or turn.rejected
-        if turn.role == "assistant" and (turn is learned[-1] or not conversation.only_last):
+        if turn.role == "assistant":
             reason = spoilt.reason if spoilt else _why_not(turn, messages, include_no_call)
             if reason is None:
                 row = make_row(
@@ -93,12 +93,10 @@ def make_rows(
     return rows
 
 
-def _steps(turns: Sequence[Turn]) -> int:
-    return sum(turn.role == "assistant" for turn in turns)
-
-
 def _why_not(turn: Turn, before: Sequence[Mapping[str, str]], include_no_call: bool) -> str | None:
     """Return the reason to drop a step, judged by the turn and the messages before it; None if it may give a row."""
+    if turn.is_context:
+        return "context_only"
     if not turn.calls and not include_no_call:
         return "no_call"
     if turn.calls is None and not turn.text.strip():

@@ -17,6 +17,7 @@ from tooln1.data.dialects import anthropic, glaive, openai, responses, tagged, t
 from tooln1.data.nulls import tidy_arguments
 from tooln1.data.tool_lists import find_tools, read_tools
 from tooln1.errors import UserError
+from tooln1.files import shorten
 from tooln1.tools import Rejected
 
 # A row belongs to the first dialect that recognises it.
@@ -49,6 +50,7 @@ REASONS = {
     "call_in_prose": "a listed tool is called in the middle of other text",
     "empty_turn": "the turn neither says nor calls anything",
     "late_system": "a system message stands in the middle of the conversation",
+    "context_only": "the source says that the turn is not to be learned",
     "no_tools": "neither a field nor the system text holds a tool list",
 }
 
@@ -80,7 +82,6 @@ def read_conversation(row: Any, dialect: str | None = None) -> Conversation:
                 _read_calls(turn, chosen, reader, conversation.tools)
     conversation.turns = _merged(turns)
     _order_results(conversation.turns)
-    conversation.only_last = record.only_last
     return conversation
 
 
@@ -98,7 +99,8 @@ def recognise(record: Record) -> str:
 
 
 def _keys(row: Mapping[str, Any]) -> str:
-    return "an object with " + (", ".join(f"{key} ({type(value).__name__})" for key, value in row.items()) or "no keys")
+    keys = ", ".join(f"{key} ({type(value).__name__})" for key, value in row.items())
+    return f"an object with {shorten(keys, 200) or 'no keys'}"
 
 
 def _take_system(record: Record, turns: list[Turn]) -> str:
@@ -143,6 +145,8 @@ def _read_calls(turn: Turn, dialect: Dialect, reader: CallReader, tools: Sequenc
             turn.text, turn.calls = found
         else:
             _refuse_calls(turn.text, reader)
+        if _MARKS.search(turn.text):
+            raise Rejected("other_writing")
     except Rejected as error:
         turn.rejected, turn.calls = error, None
         turn.text = "\n".join(filter(None, (turn.text, "" if beside is None else json.dumps(beside, default=str))))
@@ -150,7 +154,7 @@ def _read_calls(turn: Turn, dialect: Dialect, reader: CallReader, tools: Sequenc
 
 def _refuse_calls(text: str, reader: CallReader) -> None:
     """Raise Rejected if there are calls in a text that is said to have none."""
-    if _MARKS.search(text) or any(named[1].strip() in reader.names for named in _NAMED.finditer(text)):
+    if any(named[1].strip() in reader.names for named in _NAMED.finditer(text)):
         raise Rejected("other_writing")
     if reader.mentions_call(text):
         raise Rejected("other_writing" if text.lstrip().startswith("[") else "call_in_prose")
@@ -170,6 +174,7 @@ def _merged(turns: Sequence[Turn]) -> list[Turn]:
         last.rejected = last.rejected or turn.rejected
         last.calls = None if last.rejected else [*(last.calls or ()), *turn.calls]
         last.ids = [*last.ids, *turn.ids]
+        last.is_context = last.is_context or turn.is_context
     for turn, following in pairwise(merged):
         # A tool answers calls that the source has lost.
         if turn.role == "assistant" and turn.calls is None and not turn.text.strip() and following.role == "tool":

@@ -25,9 +25,12 @@ def _turn(message: Message) -> Turn:
 def read_pivot(record: Record) -> list[Turn]:
     """Read a row of NVIDIA's Pivot sets: the items so far, and the action expected next, which alone is learned."""
     request, action = (decoded(record.row[key]) for key in (_REQUEST, _ACTION))
-    record.become({**request, "output": _items(action)})
-    record.only_last = True
-    return read(record)
+    expected = _items(action)
+    record.become({**request, "output": expected})
+    turns = read(record)
+    for turn in turns:
+        turn.is_context = turn.position < len(record.messages) - len(expected)
+    return turns
 
 
 def _items(action: Mapping[str, Any]) -> list[Mapping[str, Any]]:
