@@ -271,6 +271,14 @@ def _eval(commands: argparse._SubParsersAction) -> None:
         help="of the calls in a response: strict, as the reward; paper, the first block, reasoning or not (default: "
         "%(default)s)",
     )
+    parser.add_argument(
+        "--repeats",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="ask each case N times, for intervals and pass^k; needs a temperature or --shuffle-tools",
+    )
+    parser.add_argument("--shuffle-tools", action="store_true", help="repeats have their tools in another order")
     parser.add_argument("--seed", type=int, default=0, help="of sampling, with a temperature (default: %(default)s)")
     add_endpoint_arguments(parser, temperature=0.0)
     parser.add_argument(
@@ -282,6 +290,8 @@ def _eval(commands: argparse._SubParsersAction) -> None:
         from tooln1.eval.form import Form, load_form_template
         from tooln1.eval.run import default_output, evaluate, load_benchmarks
 
+        if arguments.repeats > 1 and not (arguments.temperature or arguments.shuffle_tools):
+            raise UserError("--repeats: all would be the same; add --temperature T, --shuffle-tools, or both")
         output = arguments.output or default_output(arguments.target)
         template = load_form_template(arguments.target, arguments.template)
         benchmarks = load_benchmarks(
@@ -303,6 +313,8 @@ def _eval(commands: argparse._SubParsersAction) -> None:
                 output,
                 template=arguments.template,
                 limit=arguments.limit,
+                repeats=arguments.repeats,
+                shuffle_tools=arguments.shuffle_tools,
                 serve=arguments.serve,
             )
         except KeyboardInterrupt:

@@ -57,7 +57,7 @@ def test_the_files_have_the_documented_fields(tmp_path, oracle, data, capsys):
     response = row.pop("response")
     assert row.pop("calls") == row.pop("ground_truth") and response.startswith("<think>")
     assert row == {
-        **{"benchmark": "api_bank", "id": "apibank_l1/1", "category": "level_1_call"},
+        **{"benchmark": "api_bank", "id": "apibank_l1/1", "repeat": 0, "category": "level_1_call"},
         **{"correct": True, "error": "", "detail": "", "finish_reason": "stop"},
     }
     lines = [json.loads(line) for line in (tmp_path / "responses.jsonl").read_text().splitlines()]
@@ -154,6 +154,7 @@ def test_a_folder_of_other_settings_is_refused_in_one_line(tmp_path, oracle, dat
             ["eval", "nowhere", "--bench", "acebench", "--data", "DATA"],
             "nowhere: neither a model's folder nor an address",
         ),
+        (["eval", "x", "--bench", "api_bank", "--repeats", "2"], "--repeats: all would be the same; add --temperature"),
         (["compare", "one"], "compare: give two folders or more"),
         (["compare", "/nowhere", "/nowhere"], "/nowhere/summary.json: cannot be read"),
     ],
@@ -200,6 +201,40 @@ def test_another_template_writes_the_prompts(tmp_path, oracle, data):
     assert tools
 
 
+def test_repeats_differ_in_seed_and_order_of_tools_and_show_how_steady_the_model_is(tmp_path, oracle, data):
+    oracle.know(AceBench(data), Form("", native=True))
+    times = {}
+
+    def sometimes(case):
+        times[case.id] = times.get(case.id, 0) + 1
+        return {"content": "no call"} if times[case.id] == 2 and "bool" in case.id else call_natively(case)
+
+    # Requests whose tools are shuffled have the same messages.
+    oracle.answer = sometimes
+    options = ["--interface", "tools", "--limit", "2", "--temperature", "0.7", "--shuffle-tools", "--seed", "5"]
+    summary, rows = evaluate(oracle, data, tmp_path, *options, "--repeats", "3", bench="acebench")
+    assert sorted({body["seed"] for body in oracle.bodies if "seed" in body}) == [5, 6, 7]
+    orders = {}
+    for body in oracle.bodies:
+        if "tools" in body:
+            names = tuple(tool["function"]["name"] for tool in body["tools"])
+            orders.setdefault(json.dumps(body["messages"]), set()).add(names)
+    assert all(len({tuple(sorted(order)) for order in own}) == 1 for own in orders.values())
+    assert any(len(own) > 1 for own in orders.values())
+    found = summary["benchmarks"]["acebench"]
+    steady = pytest.approx([2 / 3, 1 / 3, 0.0])  # each of the two was wrong once in three times
+    assert found["repeats"]["count"] == 3 and found["repeats"]["pass"]["en_atom_bool"] == steady
+    assert found["repeats"]["pass"]["accuracy"] == pytest.approx([(7 + 2 / 3) / 8, (7 + 1 / 3) / 8, 7 / 8])
+    low, high = found["intervals"]["accuracy"]
+    assert low < found["accuracy"] < high and set(found["repeats"]["intervals"]) == set(found["repeats"]["pass"])
+    assert [row["repeat"] for row in rows if row["id"] == rows[0]["id"]] == [0, 1, 2]
+    assert "| if asked again | pass^3 % |" in re.sub(" +", " ", (tmp_path / "summary.md").read_text())
+    asked = oracle.asked.total()
+    summary, _ = evaluate(oracle, data, tmp_path, *options, "--repeats", "4", bench="acebench")
+    assert oracle.asked.total() == asked + 16 and summary["benchmarks"]["acebench"]["repeats"]["count"] == 4
+    main(["compare", str(tmp_path), str(tmp_path)])
+
+
 def call_natively(case):
     calls = [{"name": call["name"], "arguments": json.dumps(call["arguments"])} for call in case.ground_truth]
     return {"content": None, "tool_calls": [{"id": "x", "type": "function", "function": call} for call in calls]}
@@ -244,7 +279,9 @@ def test_compare_shows_what_was_gained_and_lost(tmp_path, oracle, data, capsys):
     assert re.search(r"\| acebench: en_atom_bool .* 100\.00 ", other)
     row = re.search(r"\| acebench: all cases .*", other)[0]
     cells = [cell.strip() for cell in row.split("|")]
-    assert cells[2:5] + cells[7:10] == ["8", "100.00", "0.00", "0", "8", "0.008"]  # 2 / 2^8
+    assert cells[2:5] + cells[8:11] == ["8", "100.00", "0.00", "0", "8", "0.008"]  # 2 / 2^8
+    assert "Too small to tell" in same and "acebench: all cases" in same.rpartition("5 %)")[2]
+    assert "acebench: all cases" not in other.rpartition("5 %)")[2]
     assert re.search(r"\| acebench: all cases .* 0 \| +0 \| 1\.000 \|", same)
 
 

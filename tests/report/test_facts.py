@@ -154,20 +154,21 @@ class Averages:
         return {}
 
 
-def evaluated(category, correct, error=None):
-    return {"category": category, "id": "a", "correct": correct, "error": error, "finish_reason": "stop"}
+def evaluated(id, category, correct, error=None):
+    row = {"category": category, "id": id, "repeat": 0, "correct": correct, "error": error}
+    return {**row, "finish_reason": "stop"}
 
 
 def test_evaluations_are_shown_beside_the_papers_figures(copied, load):
-    rows = [evaluated("simple", True)] * 9 + [evaluated("simple", False, "wrong_tool")]
-    part = summarise(Averages(), [*rows, evaluated("irrelevance", None)], {})
+    rows = [evaluated(id, "simple", id > 0, "" if id else "wrong_tool") for id in range(10)]
+    part = summarise(Averages(), [*rows, evaluated(10, "irrelevance", None)], {})
     summary = {"model": "m", "created": "2026", "benchmarks": {"bfcl": part}, "published": published()}
     write_json(copied / "eval" / "last" / "summary.json", summary)
     accuracies, comparison, mistakes = load(copied).evaluations[0].tables
     assert accuracies.rows == [
         ["simple", "90.00", "59.58 to 98.21", "9", "10", "0"],
         ["irrelevance", "–", "–", "0", "0", "1"],
-        ["non_live", "90.00", "", "", "", ""],
+        ["non_live", "90.00", "59.58 to 98.21", "", "", ""],
         ["mine", "50.00", "", "", "", ""],
         ["accuracy", "85.00", "", "", "", ""],
     ]

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from tooln1.endpoint import Endpoint, ask, ask_all, resolve
 from tooln1.errors import UserError
 from tooln1.eval.acebench import AceBench
 from tooln1.eval.api_bank import ApiBank
-from tooln1.eval.benchmark import Benchmark, Case
+from tooln1.eval.benchmark import Benchmark, Case, Reading
 from tooln1.eval.bfcl import SETS, Bfcl, find_python
 from tooln1.eval.form import Form
 from tooln1.eval.rows import Rows
@@ -23,8 +24,8 @@ from tooln1.eval.summary import published, summarise, write_evaluation
 from tooln1.response_log import ResponseLog
 from tooln1.serve.server import served
 
-# A case: its benchmark's name and its id.
-Key = tuple[str, str]
+# A case: its benchmark's name, its id, and the number of the repeat.
+Key = tuple[str, str, int]
 # The lines of a case's responses in the log, in order.
 Steps = list[dict[str, Any]]
 
@@ -77,6 +78,8 @@ def evaluate(
     *,
     template: str | None = None,
     limit: int | None = None,
+    repeats: int = 1,
+    shuffle_tools: bool = False,
     serve: Sequence[str] = (),
 ) -> tuple[str, int]:
     """Evaluate a checkpoint or a running endpoint, and write the files that `tooln1.eval` describes.
@@ -90,22 +93,35 @@ def evaluate(
         form: how a case becomes a request, and how its response is read.
         template: the name of the prompt template, for the summary.
         limit: ask only this many cases of each category.
+        repeats: how often each case is asked; each time with another seed.
+        shuffle_tools: from the second time on, also with the tools in another order.
         serve: for a checkpoint, options of `tooln1 serve`.
     """
     chosen = {one.name: _limited(one.cases, limit) for one in benchmarks}
-    asked = {(one.name, case.id): (one, case) for one in benchmarks for case in chosen[one.name]}
+    asked = {
+        (one.name, case.id, repeat): (one, _shuffled(case, endpoint.seed, repeat) if shuffle_tools and repeat else case)
+        for repeat in range(repeats)
+        for one in benchmarks
+        for case in chosen[one.name]
+    }
     identities = {one.name: _identity(one, form) for one in benchmarks}
     with _address(target, output, serve) as address:
         endpoint = asyncio.run(resolve(replace(endpoint, base_url=address)))
         # A checkpoint is known by its folder, not by the address that it happens to get.
         model = endpoint.model if target == address else target
-        settings = {**endpoint.settings(), "reader": form.reader, "model": model, "benchmarks": identities}
+        settings = {
+            **endpoint.settings(),
+            "reader": form.reader,
+            "shuffle_tools": shuffle_tools,
+            "model": model,
+            "benchmarks": identities,
+        }
         steps, unanswered = collect(asked, endpoint, form, output / "responses.jsonl", settings)
-    results = {one.name: _judge(one, chosen[one.name], steps, form) for one in benchmarks}
+    results = {one.name: _judge(one, asked, steps, form) for one in benchmarks}
     summary = {
         "model": model,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "settings": {**settings, "limit": limit, "template": template},
+        "settings": {**settings, "limit": limit, "template": template, "repeats": repeats},
         "benchmarks": {one.name: summarise(one, results[one.name], unanswered) for one in benchmarks},
         "published": published(),
     }
@@ -140,6 +156,14 @@ def _limited(cases: Sequence[Case], limit: int | None) -> list[Case]:
     return [case for of_category in taken.values() for case in of_category[:limit]]
 
 
+def _shuffled(case: Case, seed: int | None, repeat: int) -> Case:
+    if case.tools is None:
+        raise UserError(f"{case.id}: only its prompt is known, not its tools; leave out --shuffle-tools")
+    tools = list(case.tools)
+    Random(f"{seed} {repeat} {case.id}").shuffle(tools)
+    return replace(case, tools=tools)
+
+
 def collect(
     asked: Mapping[Key, tuple[Benchmark, Case]],
     endpoint: Endpoint,
@@ -153,9 +177,9 @@ def collect(
     gives no responses (`ask_all`), or the log belongs to other settings.
     """
     steps: dict[Key, Steps] = defaultdict(list)
-    with ResponseLog(path, settings, ("benchmark", "id", "response")) as log:
+    with ResponseLog(path, settings, ("benchmark", "id", "repeat", "response")) as log:
         for line in log:
-            steps[line["benchmark"], line["id"]].append(line)
+            steps[line["benchmark"], line["id"], line["repeat"]].append(line)
 
         def next_request(key: Key) -> dict[str, Any] | None:
             benchmark, case = asked[key]
@@ -165,10 +189,11 @@ def collect(
         async def ask_one(client: Any, key: Key) -> None:
             while request := next_request(key):
                 messages = request.pop("messages")
-                response = await ask(client, replace(endpoint, extra={**endpoint.extra, **request}), messages)
+                seed = None if endpoint.seed is None else endpoint.seed + key[2]
+                own = replace(endpoint, extra={**endpoint.extra, **request}, seed=seed)
+                response = await ask(client, own, messages)
                 line = {
-                    "benchmark": key[0],
-                    "id": key[1],
+                    **dict(zip(("benchmark", "id", "repeat"), key, strict=True)),
                     "response": response.text,
                     **({"tool_calls": response.tool_calls} if form.native else {}),
                     "finish_reason": response.finish_reason,
@@ -184,21 +209,23 @@ def collect(
     return {key: steps[key] for key in asked if key not in unanswered}, unanswered
 
 
-def _judge(benchmark: Benchmark, cases: Sequence[Case], steps: Mapping[Key, Steps], form: Form) -> list[dict[str, Any]]:
+def _judge(
+    benchmark: Benchmark, asked: Mapping[Key, tuple[Benchmark, Case]], steps: Mapping[Key, Steps], form: Form
+) -> list[dict[str, Any]]:
     """Return the benchmark's lines of results.jsonl; verdict and response are None if a case has no response."""
-    readings = {}
-    for case in cases:
-        if lines := steps.get((benchmark.name, case.id)):
-            *earlier, last = (form.read(case, line) for line in lines)
-            readings[case.id] = replace(last, earlier=tuple(earlier))
-    mistakes = benchmark.judge_all(readings)
+    cases = {key: case for key, (one, case) in asked.items() if one is benchmark}
+    readings: dict[int, dict[str, Reading]] = {repeat: {} for *_, repeat in cases}
+    for key, case in cases.items():
+        if key in steps:
+            *earlier, last = (form.read(case, line) for line in steps[key])
+            readings[key[2]][case.id] = replace(last, earlier=tuple(earlier))
+    mistakes = {repeat: benchmark.judge_all(own) for repeat, own in readings.items()}
     results = []
-    for case in cases:
-        reading, mistake = readings.get(case.id), mistakes.get(case.id)
-        reasons = [line["finish_reason"] for line in steps.get((benchmark.name, case.id), ())]
+    for key, case in cases.items():
+        reading, mistake = readings[key[2]].get(case.id), mistakes[key[2]].get(case.id)
+        reasons = [line["finish_reason"] for line in steps.get(key, ())]
         row = {
-            "benchmark": benchmark.name,
-            "id": case.id,
+            **dict(zip(("benchmark", "id", "repeat"), key, strict=True)),
             "category": case.category,
             "correct": reading and mistake is None,
             "error": reading and (mistake.kind if mistake else ""),

@@ -7,10 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 from tooln1.eval.benchmark import MISTAKES, Benchmark
+from tooln1.eval.certainty import (
+    Counts,
+    Interval,
+    by_variance,
+    case_variance,
+    pass_hat,
+    repeat_variance,
+    weighted_interval,
+)
 from tooln1.files import one_line, write_json, write_text
 
 RESULTS, SUMMARY, PAGE = "results.jsonl", "summary.json", "summary.md"
@@ -18,8 +26,6 @@ RESULTS, SUMMARY, PAGE = "results.jsonl", "summary.json", "summary.md"
 _MAIN = ("Table 2", "Figure 3")
 _EXAMPLES = 3
 _LISTED = 50
-# The normal deviate of a two-sided interval at 95 %.
-Z = NormalDist().inv_cdf(0.975)
 
 Row = dict[str, Any]
 
@@ -33,15 +39,17 @@ def write_evaluation(folder: Path, summary: Mapping[str, Any], rows: Sequence[Ro
     return tables
 
 
-def summarise(benchmark: Benchmark, rows: Sequence[Row], unanswered: Mapping[tuple[str, str], str]) -> Row:
+def summarise(benchmark: Benchmark, rows: Sequence[Row], unanswered: Mapping[tuple[str, str, int], str]) -> Row:
     """Return one benchmark's part of summary.json.
 
     Args:
         rows: its lines of results.jsonl.
-        unanswered: {(benchmark, case id): why the case has no response}.
+        unanswered: {(benchmark, case id, repeat): why there is no response}.
     """
-    names = list(dict.fromkeys(row["category"] for row in rows))
-    categories = {name: _category([row for row in rows if row["category"] == name]) for name in names}
+    by_category: dict[str, list[Row]] = {}
+    for row in rows:
+        by_category.setdefault(row["category"], []).append(row)
+    categories = {name: _category(own) for name, own in by_category.items()}
     groups = benchmark.groups(categories)
     kinds = Counter(row["error"] for row in rows if row["correct"] is False)
     asked = {row["id"] for row in rows}
@@ -49,26 +57,80 @@ def summarise(benchmark: Benchmark, rows: Sequence[Row], unanswered: Mapping[tup
         "categories": categories,
         "groups": {name: value for name, value in groups.items() if name != "accuracy"},
         "accuracy": groups["accuracy"],
+        "intervals": _intervals(benchmark, categories, {name: one["interval"] for name, one in categories.items()}),
+        "repeats": _repeats(benchmark, categories, by_category),
         "errors": {kind: kinds[kind] for kind in MISTAKES},
         "truncated": sum(row["finish_reason"] == "length" for row in rows),
         "impossible": [{"id": id, "reason": why} for id, why in benchmark.impossible().items() if id in asked],
-        "unanswered": [{"id": id, "reason": why} for (name, id), why in unanswered.items() if name == benchmark.name],
+        "unanswered": [
+            {"id": id, "reason": why} for (name, id, _), why in unanswered.items() if name == benchmark.name
+        ],
     }
 
 
-def wilson(correct: int, total: int) -> tuple[float, float] | None:
-    """Return Wilson's score interval for an accuracy at 95 % confidence; None without a case.
+def _counts(rows: Sequence[Row]) -> Counts:
+    """Return (correct, answered) of each case that has a response."""
+    counts: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        if row["correct"] is not None:
+            correct, answered = counts.get(row["id"], (0, 0))
+            counts[row["id"]] = correct + row["correct"], answered + 1
+    return list(counts.values())
 
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    if not total:
+
+def _category(rows: Sequence[Row]) -> Row:
+    counts = _counts(rows)
+    correct, scored = sum(correct for correct, _ in counts), sum(answered for _, answered in counts)
+    return {
+        "accuracy": correct / scored if scored else None,
+        "correct": correct,
+        "scored": scored,
+        "unanswered": len(rows) - scored,
+        "interval": by_variance(correct / scored, case_variance(counts), len(counts)) if scored else None,
+    }
+
+
+def _intervals(benchmark: Benchmark, categories: Row, intervals: Mapping[str, Interval | None]) -> dict[str, Interval]:
+    """Return the intervals of the groups that are weighted sums of categories, from those of the categories."""
+    found: dict[str, Interval] = {}
+    # The weight of a category is the group's value if it alone has an accuracy of 1.
+    alone = {name: benchmark.groups(_with(categories, {name: 1.0})) for name in categories}
+    for group, value in benchmark.groups(categories).items():
+        parts = [(alone[name][group], one["accuracy"], intervals[name]) for name, one in categories.items()]
+        parts = [part for part in parts if part[0]]
+        if value is None or any(None in part for part in parts):
+            continue
+        if math.isclose(value, sum(weight * accuracy for weight, accuracy, _ in parts)):
+            found[group] = weighted_interval(parts)
+    return found
+
+
+def _with(categories: Row, accuracies: Mapping[str, float | None]) -> Row:
+    """Return categories with other accuracies, 0 where none is given."""
+    return {
+        name: {**one, "accuracy": accuracy, "correct": (accuracy or 0.0) * one["scored"]}
+        for name, one in categories.items()
+        for accuracy in (accuracies.get(name, 0.0),)
+    }
+
+
+def _repeats(benchmark: Benchmark, categories: Row, by_category: Mapping[str, Sequence[Row]]) -> Row | None:
+    """Return the number of repeats, and intervals and pass^k of categories and groups; None without repeats."""
+    repeats = 1 + max(row["repeat"] for rows in by_category.values() for row in rows)
+    if repeats == 1:
         return None
-    accuracy = correct / total
-    scale = 1 + Z**2 / total
-    centre = (accuracy + Z**2 / (2 * total)) / scale
-    half = Z / scale * math.sqrt(accuracy * (1 - accuracy) / total + Z**2 / (4 * total**2))
-    # At 0 and 1 a limit is the accuracy itself, and rounding must not pass it.
-    return min(accuracy, max(0.0, centre - half)), max(accuracy, min(1.0, centre + half))
+    counts = {name: _counts(rows) for name, rows in by_category.items()}
+    intervals = {}
+    for name, one in categories.items():
+        variance = repeat_variance(counts[name])
+        intervals[name] = None if variance is None else by_variance(one["accuracy"], variance, one["scored"])
+    passes: dict[str, list[float | None]] = {}
+    for k in range(1, repeats + 1):
+        shares = {name: pass_hat(own, k) for name, own in counts.items()}
+        for name, share in (shares | benchmark.groups(_with(categories, shares))).items():
+            passes.setdefault(name, []).append(share)
+    intervals |= _intervals(benchmark, categories, intervals)
+    return {"count": repeats, "intervals": intervals, "pass": passes}
 
 
 def _paper() -> Any:
@@ -112,10 +174,7 @@ def make_tables(summary: Mapping[str, Any], name: str) -> list[Table]:
     """Return one benchmark's accuracies, the paper's figures if there are any, and the mistakes if there are any."""
     benchmark = summary["benchmarks"][name]
     averages = {**benchmark["groups"], "accuracy": benchmark["accuracy"]}
-    rows = [_category_row(category, one) for category, one in benchmark["categories"].items()]
-    rows += [[group, percent(value), "", "", "", ""] for group, value in averages.items()]
-    head = ["category", "accuracy %", "95 % interval", "correct", "scored", "unanswered"]
-    tables = [Table(name, head, rows, own=len(rows) - 1)]
+    tables = [_accuracy_table(name, benchmark, averages)]
 
     theirs: dict[str, dict[str, float]] = {}
     for figure in summary["published"]:
@@ -134,10 +193,24 @@ def make_tables(summary: Mapping[str, Any], name: str) -> list[Table]:
     return tables
 
 
-def _category_row(name: str, category: Row) -> list[str]:
-    interval = " to ".join(map(percent, category["interval"] or [None]))
-    counts = [f"{category[count]:,}" for count in ("correct", "scored", "unanswered")]
-    return [name, percent(category["accuracy"]), interval, *counts]
+def _accuracy_table(title: str, benchmark: Row, averages: Row) -> Table:
+    categories, counts = benchmark["categories"], ("correct", "scored", "unanswered")
+    repeats, intervals = benchmark.get("repeats"), dict(benchmark.get("intervals", {}))
+    intervals |= {name: one["interval"] for name, one in categories.items()}
+    rows = []
+    for name, accuracy in ({name: one["accuracy"] for name, one in categories.items()} | averages).items():
+        row = [name, percent(accuracy), span(intervals.get(name, ()))]
+        if repeats:
+            row += [span(repeats["intervals"].get(name, ())), percent(repeats["pass"][name][-1])]
+        rows.append(row + [f"{categories[name][count]:,}" if name in categories else "" for count in counts])
+    head = ["category", "accuracy %", "95 % interval"]
+    head += ["if asked again", f"pass^{repeats['count']} %"] if repeats else []
+    return Table(title, [*head, *counts], rows, own=len(rows) - 1)
+
+
+def span(interval: Sequence[float] | None) -> str:
+    """Write an interval in per cent, a missing one as a dash, and an empty one as nothing."""
+    return " to ".join(map(percent, [None] if interval is None else interval))
 
 
 def percent(value: float | None) -> str:
@@ -155,18 +228,6 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str
         if number == 0:
             yield f"|{'|'.join('-' * (width + 2) for width in widths)}|"
     yield ""
-
-
-def _category(rows: Sequence[Row]) -> Row:
-    scored = [row for row in rows if row["correct"] is not None]
-    correct = sum(row["correct"] for row in scored)
-    return {
-        "accuracy": correct / len(scored) if scored else None,
-        "correct": correct,
-        "scored": len(scored),
-        "unanswered": len(rows) - len(scored),
-        "interval": wilson(correct, len(scored)),
-    }
 
 
 def _listed(benchmark: Row) -> Iterator[str]:
