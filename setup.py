@@ -22,6 +22,20 @@ CORE = [
     "wrapt>=1.17",
 ]
 
+# What examples/setup_gpu.sh installs with uv, which pip cannot: of the requirements that exclude each other, these win.
+UV = "uv==0.13.9"
+FLASH_ATTN = "flash-attn==2.8.3"
+GPU_OVERRIDES = [
+    # sglang 0.5.12 requires transformers 5.6.0, which verl 0.9.1 excludes.
+    "transformers==5.9.0",
+    # sglang takes any version of kernels; transformers 5.9 fails to import with 0.13 and newer.
+    "kernels==0.12.3",
+    # sglang requires flash-attn-4, whose files lie in the folder of verl's flash-attn and break it.
+    "flash-attn-4; python_version < '3'",
+    # Installed by a second step, which knows the torch it must be built for.
+    "flash-attn; python_version < '3'",
+]
+
 # The pins that verl 0.9.1's own extras [vllm] and [sglang] share.
 VERL_GPU_STACK = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "transformers==5.9.0"]
 
@@ -68,8 +82,7 @@ EXTRAS = {
     ],
     "vllm": [f"verl[vllm]=={VERL}", "vllm==0.24.0", *VERL_GPU_STACK, *REPORT],
     "sglang": [f"verl[sglang]=={VERL}", "sglang==0.5.12", *VERL_GPU_STACK, *REPORT],
-    # flash-attn, which verl's packed sequences need. It is built against the installed torch: install an engine's
-    # extra first, then this one with --no-build-isolation.
+    # What verl trains with on GPUs, with flash-attn, which must be built for the installed torch.
     "fsdp": [f"verl[fsdp]=={VERL}"],
     "distill": ["openai==3.54.0"],
     "eval": ["openai==3.54.0"],

@@ -26,6 +26,26 @@ switch() {
   esac
 }
 
+# find_python VERSION...: prints the first Python on PATH of one of these versions, such as 3.12.
+find_python() {
+  local version candidate
+  for version in "$@"; do
+    for candidate in "python$version" python3; do
+      if "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" 2>/dev/null; then
+        echo "$candidate"
+        return
+      fi
+    done
+  done
+  fail "no Python of these versions on PATH: $*; install one"
+}
+
+# pins PYTHON NAME: prints what setup.py's NAME holds, a line each.
+pins() {
+  "$1" -c 'import runpy, sys; found = runpy.run_path(sys.argv[1])[sys.argv[2]]
+print(found if isinstance(found, str) else "\n".join(found))' "$root/setup.py" "$2"
+}
+
 # need DATA FILE...: requires files of DATA_DIR/DATA. A dry run does not read them, and the doctor reports them itself.
 need() {
   local file

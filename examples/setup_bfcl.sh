@@ -9,29 +9,11 @@
 
 set -euo pipefail
 
-root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
+# shellcheck source=common.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 environment="${1:-$root/.venv-bfcl}"
 
-fail() {
-  echo "setup_bfcl: $1" >&2
-  exit 2
-}
-
-find_python() {
-  local candidate
-  for candidate in python3.11 python3.12 python3; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then
-      echo "$candidate"
-      return
-    fi
-  done
-  fail "no Python 3.11 or 3.12 on PATH (tried python3.11, python3.12, python3): install one"
-}
-
-# As pip requirements: the pins of setup.py, and what else bfcl-eval requires.
-pins() {
-  "$1" -c 'import runpy, sys; print("\n".join(runpy.run_path(sys.argv[1])["BFCL"]))' "$root/setup.py"
-}
+# What else bfcl-eval requires.
 required() {
   "$python" - <<'PYTHON'
 import importlib.metadata
@@ -45,12 +27,12 @@ PYTHON
 python="$environment/bin/python"
 # Python writes bin/activate last: without it, an earlier call was interrupted.
 if [[ ! -f "$environment/bin/activate" ]]; then
-  system="$(find_python)"
+  system="$(find_python 3.11 3.12)"
   "$system" -m venv "$environment" || fail "$system cannot make a virtual environment at $environment"
 fi
 
 stamp="$environment/tooln1-bfcl.txt"
-pinned="$(pins "$python")"
+pinned="$(pins "$python" BFCL)"
 if [[ -f "$stamp" && "$(cat "$stamp")" == "$pinned" ]]; then
   echo "BFCL environment in place: $environment"
   exit

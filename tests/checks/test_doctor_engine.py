@@ -32,6 +32,7 @@ def start(*arguments):
     return subprocess.Popen(command, env=clean, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.cpu_engine
 def test_a_good_run_is_called_good(tiny_model, tiny_data, tmp_path):
     run = ["--run-dir", tmp_path / "a run", "--model", tiny_model, "--train-file", tiny_data / "train.parquet"]
     process = start("tool_n1_grpo_cpu", *run, "trainer.total_training_steps=64")
@@ -69,7 +70,7 @@ def test_a_run_for_another_machine_can_be_planned_here(seven, tmp_path, capsys):
     assert "trainer.n_gpus_per_node=8: 4 GPUs are there" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("recipe", ["tool_n1_sft", "tool_n1_sft_cpu"])
+@pytest.mark.parametrize("recipe", ["tool_n1_sft", pytest.param("tool_n1_sft_cpu", marks=pytest.mark.cpu_engine)])
 def test_sft_is_checked_too(recipe, tiny_model, tiny_data, tmp_path, capsys):
     files = {"model": str(tiny_model), "train_file": str(tiny_data / "sft.parquet")}
     settings = Settings(recipe, ("data.train_batch_size=16", "data.max_length=512"), tmp_path / "sft", **files)

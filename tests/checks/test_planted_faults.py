@@ -9,6 +9,8 @@ from planted_faults import CPU, ROUNDS, Run, assert_exactly
 from tooln1.checks import checklist
 from tooln1.checks.this_machine import check_ray
 
+pytestmark = pytest.mark.cpu_engine
+
 CHECKS = checklist.QUICK + checklist.QUICK_ON_CPU + (checklist.Check("ray", check_ray),)
 
 

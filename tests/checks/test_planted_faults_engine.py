@@ -9,13 +9,15 @@ from planted_faults import ACTOR, CPU, GPU, ROLLOUT, SLOW_ROUNDS, Run, assert_ex
 from tooln1.checks import checklist, this_machine
 from tooln1.checks.upcoming_run import Gpu
 
+pytestmark = pytest.mark.cpu_engine
+
 H100 = Gpu("NVIDIA H100 80GB HBM3", 80 << 30, 80 << 30, 9.0)
 OLD_AND_BUSY = Gpu("Tesla V100", 80 << 30, 2 << 30, 7.0)
 
 ENVIRONMENT = [
-    r"versions +not installed: vllm==.*; run pip install -e \"\.\[vllm\]\"",
-    r"attn_implementation=flash_attention_2: flash-attn is not installed; run pip install -e",
-    r"torch is built for the CPU only; run pip install",
+    r"versions +not installed: vllm==.*; run examples/setup_gpu\.sh vllm",
+    r"attn_implementation=flash_attention_2: flash-attn is not installed; run examples/setup_gpu",
+    r"torch is built for the CPU only; run examples/setup_gpu",
     r"nccl +torch was built without NCCL",
 ]
 

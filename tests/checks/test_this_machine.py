@@ -21,6 +21,7 @@ def cpu_run(make):
     return make("tool_n1_grpo_cpu")
 
 
+@pytest.mark.cpu_engine
 @pytest.mark.parametrize(
     "changed, expected",
     [
@@ -50,6 +51,7 @@ def test_other_packages_than_the_pinned_ones_are_named(changed, expected, cpu_ru
     assert problems(this_machine.check_packages, cpu_run) == expected
 
 
+@pytest.mark.cpu_engine
 def test_another_python_is_refused(cpu_run, monkeypatch):
     monkeypatch.setattr(platform, "python_version", lambda: "3.9.1")
     (problem,) = problems(this_machine.check_packages, cpu_run)

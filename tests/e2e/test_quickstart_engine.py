@@ -14,6 +14,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+pytestmark = pytest.mark.cpu_engine
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # A small step, and no validation after training: that would be half of the time.

@@ -20,7 +20,7 @@ from walkthroughs import PAGES, ROOT, blocks, is_run, lines
 from tooln1.files import read_jsonl
 from tooln1.run_folder import RunFolder, tracked_step
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cpu_engine]
 
 SMALL = [
     *("trainer.total_training_steps=3", "trainer.save_freq=3", "trainer.test_freq=-1", "data.train_batch_size=8"),

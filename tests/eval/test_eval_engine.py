@@ -7,6 +7,7 @@ import pytest
 from tooln1.cli import main
 
 
+@pytest.mark.cpu_engine
 @pytest.mark.slow
 def test_a_checkpoint_is_served_and_evaluated(tmp_path, tiny_model, data, monkeypatch):
     """The untrained model knows nothing; what counts is that every case gets a response from the real server."""

@@ -18,7 +18,7 @@ from tooln1.processes import stop_left_over_processes
 from tooln1.reward_score.toolcall import compute_score
 from tooln1.run_folder import REWARD, tracked_step
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cpu_engine]
 
 ONE_STEP = [
     *("trainer.total_training_steps=1", "trainer.test_freq=-1", "trainer.val_before_train=false"),

@@ -116,6 +116,8 @@ facts["config"] = engine._build_module()
 WEIGHTS = """
 import inspect
 import tooln1.platforms.cpu.weight_sync as ours
+
+pytestmark = pytest.mark.cpu_engine
 verls = ours.vLLMColocateWorkerExtension
 parameters = lambda function: list(inspect.signature(function).parameters)
 facts["signatures"] = [parameters(c.update_weights_from_ipc) for c in (ours.CPUWorkerExtension, verls)]

@@ -163,4 +163,4 @@ def test_a_missing_vllm_is_an_error(exported, monkeypatch, capsys):
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
         main(["serve", str(exported)])
-    assert "vLLM is not installed here; run: pip install" in capsys.readouterr().err
+    assert "vLLM is not installed here; run: bash examples/setup_gpu.sh" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from tooln1.processes import find_left_over_processes
 from tooln1.run_folder import REWARD, RunFolder, checkpoint_folder, checkpoint_steps, tracked_step
 from tooln1.train import checkpoints
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cpu_engine]
 
 SMALL = [
     "data.train_batch_size=4",

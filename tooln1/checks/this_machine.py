@@ -31,7 +31,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 def check_packages(run: UpcomingRun) -> Iterator[Finding]:
     """Python and the packages of the engine: missing, or of another version than the one that setup.py pins."""
     extra = "cpu" if run.on_cpu else "sglang" if run.rollout and run.rollout.name == "sglang" else "vllm"
-    install = "run examples/setup_cpu.sh" if extra == "cpu" else f'run pip install -e ".[{extra}]"'
+    install = "run examples/setup_cpu.sh" if extra == "cpu" else f"run examples/setup_gpu.sh {extra}"
     try:
         allowed = importlib.metadata.metadata("tooln1")["Requires-Python"]
     except PackageNotFoundError:
@@ -59,10 +59,7 @@ def check_packages(run: UpcomingRun) -> Iterator[Finding]:
         yield warning(f"never tried with the rest: {', '.join(untried)}; {install}")
     attention = (run.model.get("override_config") or {}).get("attn_implementation") or "flash_attention_2"
     if not run.on_cpu and attention == "flash_attention_2" and find_spec("flash_attn") is None:
-        yield fault(
-            f"model.override_config.attn_implementation={attention}: flash-attn is not installed; run "
-            f'pip install -e ".[fsdp]" --no-build-isolation'
-        )
+        yield fault(f"model.override_config.attn_implementation={attention}: flash-attn is not installed; {install}")
     yield ok(f"Python and all {len(found)} packages of [{extra}] are installed")
 
 
@@ -94,7 +91,7 @@ def check_gpus(run: UpcomingRun) -> Iterator[Finding]:
     wanted, gpus = f"trainer.n_gpus_per_node={run.gpus_per_node}", run.gpus
     plan = "plan for another machine with --gpus 8 --gpu-memory 80, or take tool_n1_grpo_cpu"
     if not run.planned and not _torch_knows_cuda():
-        yield fault(f'torch is built for the CPU only; run pip install -e ".[vllm]" in a fresh environment, {plan}')
+        yield fault(f"torch is built for the CPU only; run examples/setup_gpu.sh vllm or sglang, {plan}")
     elif not gpus:
         yield fault(f"{wanted}: no GPU was found; run on a machine with GPUs, {plan}")
     if not gpus:

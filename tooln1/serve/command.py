@@ -42,7 +42,7 @@ def build_command(
     """
     if importlib.util.find_spec("vllm") is None:
         raise UserError(
-            'vLLM is not installed here; run: pip install -e ".[vllm]" (or, without a GPU, bash examples/setup_cpu.sh)'
+            "vLLM is not installed here; run: bash examples/setup_gpu.sh vllm (without a GPU: examples/setup_cpu.sh)"
         )
     _check_checkpoint(checkpoint)
     carried = served = read_text(Path(chat_template)) if chat_template else read_chat_template(checkpoint)
