@@ -249,3 +249,22 @@ def test_nobody_there_is_one_line():
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     with pytest.raises(UserError, match=rf"{url}.*check the address"):
         asyncio.run(resolve(Endpoint(base_url=url, model="", retries=0)))
+
+
+@pytest.mark.parametrize(
+    "interface, message, text",
+    [
+        ("completions", "why</think>[]", "<think>why</think>[]"),
+        ("chat", "why</think>[]", "<think>why</think>[]"),
+        ("chat", {"content": "[]", "reasoning": "why"}, "<think>why</think>[]"),
+    ],
+)
+def test_a_response_to_a_prompt_that_opens_the_reasoning_gets_its_tag(server, interface, message, text):
+    server.renders = True
+    answer = server.respond
+    detokenized = (200, {"prompt": "assistant\n<think>\n"})
+    server.respond = lambda path, body: detokenized if path == "/detokenize" else answer(path, body)
+    server.answer = lambda number, times: message
+    endpoint = asyncio.run(resolve(Endpoint(base_url=server.url, model="m", interface=interface)))
+    assert endpoint.opens_think and endpoint.interface == interface
+    assert run(server, [0], interface=interface, opens_think=True)[0] == {0: text}

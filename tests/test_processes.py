@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,7 +10,13 @@ import time
 import psutil
 import pytest
 
-from tooln1.processes import child_environment, find_left_over_processes, stop_left_over_processes
+from tooln1.errors import UserError
+from tooln1.processes import (
+    child_environment,
+    find_left_over_processes,
+    stop_left_over_processes,
+    temporary_folders,
+)
 
 
 @pytest.fixture
@@ -126,3 +133,22 @@ def test_the_caller_and_its_ancestors_are_spared(start, tmp_path):
     process = start(tmp_path, [sys.executable, "-c", outer], stdout=subprocess.PIPE)
     assert process.communicate(timeout=30)[0] == "True\n"
     assert process.returncode == 0
+
+
+def test_a_temporary_folder_has_room_for_the_path_of_a_socket(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    found = temporary_folders()
+    assert found == temporary_folders() and found["RAY_TMPDIR"] == "/tmp" and os.path.samefile(found["TMPDIR"], long)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{found['TMPDIR']}/{'s' * 69}")
+    assert (long / ("s" * 69)).exists()
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
+def test_a_temporary_folder_that_is_not_there_is_named(name, monkeypatch):
+    monkeypatch.setenv(name, "/none")
+    with pytest.raises(UserError, match=f"^{name}=/none: not a folder that can be written; set {name} to one"):
+        temporary_folders()

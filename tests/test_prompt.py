@@ -16,8 +16,11 @@ from tooln1.prompt import (
     fill_template,
     format_calls,
     format_response,
+    listed_tools,
     load_template,
+    opens_reasoning,
     split_system,
+    whole_response,
 )
 from tooln1.reward_score.toolcall import compute_score
 
@@ -141,6 +144,38 @@ def test_a_system_message_comes_apart_again(tools, context, template):
     if context.strip() and template == "[{tools}]" and "[" in context:
         return  # nothing says where the context ends
     assert split_system(system, template) == (context.strip(), tools)
+
+
+@pytest.mark.parametrize(
+    "system, template, names",
+    [
+        ("You help.", None, None),
+        ("<tools>\nnot JSON\n</tools>", None, None),
+        ('<tools>\n{"type": "function"}\n</tools>', None, None),
+        ('<tools>\n{"type": "function", "function": {"name": "f"}}\n</tools>', None, {"f"}),
+        ("<tools>\n\n</tools>", None, set()),
+        ('use <tools>\n<tools>\n{"name": "f"}\n\n{"name": "g"}\n</tools>', None, {"f", "g"}),
+        ('{"name": "f"}', "{tools}", {"f"}),
+        ('<tools>\n{"name": "f"}\n</tools>', "LIST {tools} END", None),
+    ],
+)
+def test_the_names_of_listed_tools_are_read_or_nothing_is_said(system, template, names):
+    assert listed_tools(system, template) == names
+
+
+@pytest.mark.parametrize(
+    "prompt, opens",
+    [
+        ("assistant\n<think>\n", True),
+        ("<think>", True),
+        ("<think>\n\n</think>\n\n", False),
+        ("<think>ing", False),
+        ("", False),
+    ],
+)
+def test_a_prompt_that_ends_with_an_open_tag_opens_the_reasoning(prompt, opens):
+    assert opens_reasoning(prompt) is opens
+    assert whole_response(prompt, "so</think>") == ("<think>so</think>" if opens else "so</think>")
 
 
 def test_a_system_message_of_another_template_is_refused():

@@ -5,13 +5,19 @@ messages of `tooln1.prompt.build_messages`. The second is the model's own, with 
 `apply_chat_template(messages, tools=...)` gives the prompt of training in every program that renders chat templates.
 """
 
+import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tooln1.errors import UserError
-from tooln1.files import read_text, write_text
-from tooln1.prompt import load_template, split_template
+from tooln1.files import one_line, read_text, write_text
+from tooln1.prompt import load_template, opens_reasoning, split_template
+
+# Tells the parsers of a server which chat template replaces the tokenizer's own.
+CHAT_TEMPLATE_VARIABLE = "TOOLN1_CHAT_TEMPLATE"
 
 _NOTE, _FILE = "prompt_template.txt", "chat_template.jinja"  # in a model folder
 _EXTENSION = Path(__file__).with_name("templates").joinpath(_FILE).read_text(encoding="utf-8")
@@ -39,18 +45,49 @@ def read_chat_template(model: str | Path) -> str:
         UserError: the tokenizer cannot be loaded, or has no chat template.
     """
     path = Path(model) / _FILE
-    if path.is_file():
-        return read_text(path)
+    return read_text(path) if path.is_file() else load_tokenizer(model).get_chat_template()
+
+
+def load_tokenizer(model: str | Path, chat_template: str | None = None) -> Any:
+    """Return the tokenizer of a model folder, or of a model on the hub.
+
+    Args:
+        chat_template: replaces the tokenizer's own.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded, or has no chat template.
+    """
+    # transformers prints advice where torch is missing, and warns of texts longer than the model reads.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     except Exception as error:  # each kind of tokenizer, and the hub, fails in its own way
-        raise UserError(f"{model}: the tokenizer cannot be loaded: {error}") from None
+        reason = f"{type(error).__name__}: {one_line(error, 160)}"
+        raise UserError(f"{model}: the tokenizer does not load ({reason}); save it again with the model") from None
+    if chat_template:
+        tokenizer.chat_template = chat_template
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"{model}: the tokenizer has no chat template; take an instruction-tuned model, or add a "
+            f"{_FILE} beside the tokenizer"
+        )
+    return tokenizer
+
+
+def template_opens_reasoning(tokenizer: Any, options: Mapping[str, Any] | None = None) -> bool:
+    """Return whether prompts end with an open <think> (`tooln1.prompt.opens_reasoning`), judged by a short one.
+
+    Args:
+        tokenizer: of transformers.
+        options: further arguments of the chat template, such as enable_thinking; a chat_template replaces its own.
+    """
+    arguments = {**(options or {}), "add_generation_prompt": True, "continue_final_message": False, "tokenize": False}
     try:
-        return tokenizer.get_chat_template()
-    except ValueError:
-        raise UserError(f"{model}: the tokenizer has no chat template; start from an instruction-tuned model") from None
+        return opens_reasoning(tokenizer.apply_chat_template([{"role": "user", "content": "Hello"}], **arguments))
+    except Exception:  # a template may refuse what it likes
+        return False
 
 
 def write_chat_template(model: Path, template: str) -> None:

@@ -48,10 +48,10 @@ def _validate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("files", nargs="+", metavar="PARQUET")
 
     def command(arguments: argparse.Namespace) -> None:
-        from tooln1.data.validate import validate_parquet
+        from tooln1.data.validate import validate_files
 
-        for path in arguments.files:
-            print(f"{path}: {validate_parquet(path)} rows, all right")
+        for path, rows in validate_files(arguments.files).items():
+            print(f"{path}: {rows} rows, all right")
 
     parser.set_defaults(run=command)
 
@@ -116,12 +116,13 @@ def _train(commands: argparse._SubParsersAction) -> None:
     )
     _add_run_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
-    parser.add_argument("--check-only", action="store_true", help="run the quick checks of a run and stop")
+    parser.add_argument("--check-only", action="store_true", help="check the run as before its start, and stop")
     parser.add_argument(
         "--verify-checkpoint", action="store_true", help="read all of the checkpoint before resuming from it"
     )
 
     def command(arguments: argparse.Namespace) -> int:
+        from tooln1.checks import UpcomingRun
         from tooln1.report import make_own_report
         from tooln1.train.launch import check, dry_run, train
 
@@ -130,7 +131,7 @@ def _train(commands: argparse._SubParsersAction) -> None:
             print(dry_run(settings), end="")
             return 0
         if arguments.check_only:
-            check(settings)
+            check(UpcomingRun(settings))
             return 0
         code = train(settings)
         make_own_report(settings.folder)

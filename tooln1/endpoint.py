@@ -23,6 +23,8 @@ from tqdm import tqdm
 
 from tooln1.errors import UserError
 from tooln1.files import decode_json, one_line
+from tooln1.prompt import opens_reasoning
+from tooln1.reward_score.toolcall import THINK
 
 try:
     import openai
@@ -51,6 +53,8 @@ _takes_newer_name: "WeakSet[openai.AsyncOpenAI]" = WeakSet()
 class Endpoint:
     """Where and how to ask; ``extra`` is added to every request's body, ``timeout`` is in seconds.
 
+    ``opens_think``: the server's prompts end with an open <think>, so that responses begin inside the reasoning.
+
     ``seed`` is sent only with a temperature above 0: vLLM 0.28 on a CPU fails at some seeded requests.
     """
 
@@ -64,6 +68,7 @@ class Endpoint:
     concurrency: int = 32
     retries: int = 6
     timeout: float = 600.0
+    opens_think: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
@@ -110,20 +115,21 @@ def open_client(endpoint: Endpoint) -> "openai.AsyncOpenAI":
 
 
 async def resolve(endpoint: Endpoint) -> Endpoint:
-    """Fill in the model, by default the endpoint's first, and the interface "auto": completions where it works.
+    """Fill in the model, by default the endpoint's first, ``opens_think``, and "auto": completions where it works.
 
     Raises UserError if the endpoint does not answer, or lists no model.
     """
     async with open_client(endpoint) as client:
         try:
             model = endpoint.model or await _first_model(client)
-            if endpoint.interface != "auto":
-                return replace(endpoint, model=model)
+            interface = endpoint.interface
             try:
-                await render(client, model, [{"role": "user", "content": "Hello"}])
+                tokens = (await render(client, model, [{"role": "user", "content": "Hello"}]))["tokens"]
             except (openai.APIStatusError, NoResponse):
-                return replace(endpoint, model=model, interface="chat")
-            return replace(endpoint, model=model, interface="completions")
+                return replace(endpoint, model=model, interface="chat" if interface == "auto" else interface)
+            opens = opens_reasoning(await _detokenize(client, model, tokens))
+            interface = "completions" if interface == "auto" else interface
+            return replace(endpoint, model=model, interface=interface, opens_think=opens)
         except openai.APIError as error:
             raise UserError(f"{endpoint.base_url}: {_describe(error)}; check the address and the key") from None
 
@@ -149,6 +155,15 @@ async def render(client: "openai.AsyncOpenAI", model: str, messages: Messages) -
     return rendered
 
 
+async def _detokenize(client: "openai.AsyncOpenAI", model: str, tokens: list[int]) -> str:
+    """Return the end of a rendered prompt as text, "" if the server has no such interface."""
+    root = str(client.base_url).rstrip("/").removesuffix("/v1")
+    try:
+        return str((await _post(client, f"{root}/detokenize", {"model": model, "tokens": tokens[-16:]})).get("prompt"))
+    except (openai.APIStatusError, NoResponse):
+        return ""
+
+
 async def ask(client: "openai.AsyncOpenAI", endpoint: Endpoint, messages: Messages) -> Response:
     """Ask with one prompt.
 
@@ -161,8 +176,12 @@ async def ask(client: "openai.AsyncOpenAI", endpoint: Endpoint, messages: Messag
         body["seed"] = endpoint.seed
     try:
         if endpoint.interface == "completions":
-            return await _ask_completions(client, endpoint, messages, body)
-        return await _ask_chat(client, endpoint, {**body, "messages": messages})
+            response = await _ask_completions(client, endpoint, messages, body)
+        else:
+            response = await _ask_chat(client, endpoint, {**body, "messages": messages})
+        if endpoint.opens_think and not response.reasoning:
+            return replace(response, content=THINK + response.content)
+        return response
     except openai.APIStatusError as error:
         if error.status_code in _HOPELESS:
             raise UserError(f"{endpoint.base_url}: {_describe(error)}; check address, model and key") from None

@@ -13,10 +13,11 @@ EXIT_FAILURE, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 128 + signal.SIGINT
 
 
 class UserError(Exception):
-    """Raised for what a user can mend. The message says on one line what is wrong, where, and what to do."""
+    """Raised for what a user can mend. Each message says on one line what is wrong, where, and what to do."""
 
-    def __init__(self, message: str):
-        super().__init__(" ".join(str(message).split()))
+    def __init__(self, *messages: str):
+        self.messages = [" ".join(str(message).split()) for message in messages]
+        super().__init__("\n".join(self.messages))
 
 
 class ProcessError(Exception):
@@ -31,7 +32,7 @@ def run_command(command: Callable[[], int | None]) -> None:
         code = command()
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(*(f"error: {message}" for message in error.messages), sep="\n", file=sys.stderr)
         code = EXIT_USER_ERROR
     except ProcessError as error:
         print(error, file=sys.stderr)

@@ -4,10 +4,14 @@ A variable in the environment marks a run's processes. The mark survives where p
 starts its workers in new sessions, and a process whose parent was killed becomes a child of init.
 """
 
+import atexit
 import ctypes
+import functools
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +24,8 @@ from tooln1.errors import UserError
 RUN_DIR_VARIABLE = "TOOLN1_RUN_DIR"
 _PR_SET_PDEATHSIG = 1
 _KILL_SECONDS = 5.0
+# Linux allows 107 bytes for a socket's path, of which Ray takes up to 70 (/ray/session_…/sockets/plasma_store).
+_LONGEST_TMPDIR = 37
 
 
 def die_with(parent: int) -> None:
@@ -50,6 +56,35 @@ def child_environment(run_dir: str | Path) -> dict[str, str]:
     """Return the variables by which the functions below find a driver's children and their descendants."""
     # Ray and vLLM rename their processes, which overwrites the visible environment unless SPT_NOENV is set.
     return {RUN_DIR_VARIABLE: str(Path(run_dir).resolve()), "SPT_NOENV": "1"}
+
+
+def temporary_folders() -> dict[str, str]:
+    """Return the variables that give a child temporary folders with room for the paths of its sockets.
+
+    Raises:
+        UserError: a folder is missing or cannot be written.
+    """
+    named = {name: os.environ.get(name) for name in ("TMPDIR", "RAY_TMPDIR")}
+    return {name: _with_short_path(name, os.path.abspath(folder)) for name, folder in named.items() if folder}
+
+
+@functools.cache
+def _with_short_path(name: str, folder: str) -> str:
+    """Return the folder, or a link to it if its path is long; the link lasts as long as this process."""
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{name}={folder}: not a folder that can be written; set {name} to one, such as /tmp")
+    if len(os.fsencode(folder)) <= _LONGEST_TMPDIR:
+        return folder
+    try:
+        link = Path(tempfile.mkdtemp(prefix="tooln1-", dir="/tmp"), "t")
+        atexit.register(shutil.rmtree, link.parent, ignore_errors=True)
+        link.symlink_to(folder)
+    except OSError as error:
+        raise UserError(
+            f"{name}={folder}: too long for the paths of sockets in it, and /tmp cannot hold a link to it ({error}); "
+            f"set {name} to a path of at most {_LONGEST_TMPDIR} bytes"
+        ) from None
+    return str(link)
 
 
 def find_left_over_processes(run_dir: str | Path) -> list[psutil.Process]:

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from tooln1.errors import UserError
-from tooln1.reward_score.toolcall import TAGS
+from tooln1.reward_score.toolcall import SPACE, TAGS, THINK
 from tooln1.tools import normalize_tools
 
 TOOLS_MARK = "{tools}"
@@ -91,6 +93,25 @@ def split_system(system: str, template: str | None = None) -> tuple[str, list[di
     raise ValueError("the system message was not written with this template")
 
 
+def listed_tools(system: str, template: str | None = None) -> set[str] | None:
+    """Return the names of the tools that a system message lists, one JSON object a line; None if it lists none so.
+
+    Args:
+        template: the text of the template that the message was written with; by default the list is between <tools>
+            and </tools>, as in every packaged template.
+    """
+    before, after = ("<tools>", "</tools>") if template is None else map(str.strip, split_template(template))
+    end = system.rfind(after) if after else len(system)
+    start = system.rfind(before, 0, max(end, 0)) if before else 0
+    if min(start, end) < 0:
+        return None
+    try:
+        tools = [orjson.loads(line) for line in system[start + len(before) : end].split("\n") if line.strip()]
+        return {(tool.get("function") or tool)["name"] for tool in tools}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
 def build_messages(
     tools: Any, turns: Iterable[Mapping[str, Any]], context: str = "", template: str | None = None
 ) -> list[dict[str, str]]:
@@ -132,6 +153,16 @@ def format_response(calls: Iterable[Mapping[str, Any]], reasoning: str) -> str:
     if not reasoning.strip() or any(tag in reasoning for tag in TAGS):
         raise ValueError(f"reasoning must not be blank or hold any of {', '.join(TAGS)}, got {reasoning[:80]!r}")
     return f"<think>{reasoning}</think>\n{format_call_turn(calls)}"
+
+
+def opens_reasoning(prompt: str) -> bool:
+    """Return whether a rendered prompt ends with an open <think>: the response then begins inside the reasoning."""
+    return prompt.rstrip(SPACE).endswith(THINK)
+
+
+def whole_response(prompt: str, response: str) -> str:
+    """Return a response with the <think> that its prompt has opened, so that every reader sees the whole grammar."""
+    return THINK + response if opens_reasoning(prompt) else response
 
 
 def split_template(template: str | None, what: str = "the template") -> list[str]:

@@ -52,6 +52,12 @@ def test_the_tables_count_and_name_the_reasons(tmp_path, capsys):
     assert written == f"written: {tmp_path / '3.scored.jsonl'}"
 
 
+def test_a_response_to_a_prompt_that_opens_the_reasoning_begins_inside_it(tmp_path, capsys):
+    inside = called(ONE).removeprefix("<think>")
+    _, rates, *_ = score(capsys, dump(tmp_path / "3.jsonl", [inside], input="assistant\n<think>\n"))
+    assert rates.splitlines()[-1].split()[2:4] == ["1.000", "1.000"]
+
+
 @pytest.mark.parametrize("reward, variant", [("strict", "partial_reason"), ("paper", "partial_reason_name")])
 def test_each_response_is_written_with_its_scores_and_reason(reward, variant, tmp_path, capsys):
     output = tmp_path / "new" / "out.jsonl"

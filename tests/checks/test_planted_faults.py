@@ -1,31 +1,42 @@
-"""Every planted fault is found, with one clear line, and nothing else is called a fault.
+"""`tooln1 train` and `tooln1 validate` name every planted fault with one clear line, and nothing else.
 
-Faults that only the doctor finds: test_planted_faults_engine.py.
+What takes verl, and `tooln1 doctor`: test_planted_faults_engine.py.
 """
 
 import pytest
-from planted_faults import CPU, ROUNDS, Run, assert_exactly
+from planted_faults import QUICK_ROUNDS, ROUNDS, Run, assert_exactly, read_table
 
-from tooln1.checks import checklist
-from tooln1.checks.this_machine import check_ray
+from tooln1.cli import main
 
 pytestmark = pytest.mark.cpu_engine
 
-CHECKS = checklist.QUICK + checklist.QUICK_ON_CPU + (checklist.Check("ray", check_ray),)
-
 
 @pytest.fixture
-def start(model, tiny_data, tmp_path, monkeypatch):
-    return lambda recipe=CPU: Run(recipe, tmp_path, model, tiny_data, monkeypatch)
+def command(capsys):
+    """Runs a command that refuses its input, and returns the lines of its errors."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        out, errors = capsys.readouterr()
+        assert stop.value.code == 2 and "Traceback" not in out + errors
+        assert all(line.startswith("error: ") for line in errors.splitlines())
+        return [line.removeprefix("error: ") for line in errors.splitlines()]
+
+    return run
 
 
-@pytest.mark.parametrize("name", ROUNDS)
-def test_planted_faults_are_found_with_one_line_each(name, start):
-    run = start()
-    for _, settings, *causes in ROUNDS[name]:
-        run.plant(settings, *causes)
-    assert_exactly(run.faults(checks=CHECKS), [line for line, *_ in ROUNDS[name]])
+@pytest.mark.parametrize("name", QUICK_ROUNDS)
+def test_planted_faults_are_found_with_one_line_each(name, command, model, tiny_data, tmp_path, monkeypatch):
+    recipe, faults = QUICK_ROUNDS[name]
+    run = Run(recipe, tmp_path, model, tiny_data, monkeypatch).plant(faults)
+    assert_exactly(command("train", *run.arguments), faults, "train")
+    if any("validate" in read_table()[what].commands for what in faults):
+        assert_exactly(command("validate", *run.files), faults, "validate")
+    else:  # never the opposite
+        main(["validate", *run.files])
 
 
-def test_an_unknown_recipe_is_a_fault(start):
-    assert_exactly(start("tool_n1_gpro").faults(), [r"tool_n1_gpro: no such configuration; did you mean tool_n1_grpo"])
+def test_the_page_has_a_row_for_each_of_the_faults():
+    planted = [what for _, faults in ROUNDS for what in faults]
+    assert len(planted) >= 40 and planted == list(read_table())

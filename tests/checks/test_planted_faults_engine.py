@@ -1,13 +1,14 @@
-"""Planted faults that only the doctor finds.
+"""`tooln1 doctor` names every planted fault, and `tooln1 train` those that it takes verl to find.
 
 Only GPUs come from the test instead of CUDA. This environment's packages for the CPU are faults of a run on GPUs.
 """
 
 import pytest
-from planted_faults import ACTOR, CPU, GPU, ROLLOUT, SLOW_ROUNDS, Run, assert_exactly
+from planted_faults import CPU, GPU, QUICK_ROUNDS, ROUND_OF_GPUS, ROUND_OF_RAY, ROUNDS_WITH_VERL, Run, assert_exactly
 
 from tooln1.checks import checklist, this_machine
 from tooln1.checks.upcoming_run import Gpu
+from tooln1.cli import main
 
 pytestmark = pytest.mark.cpu_engine
 
@@ -15,10 +16,9 @@ H100 = Gpu("NVIDIA H100 80GB HBM3", 80 << 30, 80 << 30, 9.0)
 OLD_AND_BUSY = Gpu("Tesla V100", 80 << 30, 2 << 30, 7.0)
 
 ENVIRONMENT = [
-    r"versions +not installed: vllm==.*; run examples/setup_gpu\.sh vllm",
-    r"attn_implementation=flash_attention_2: flash-attn is not installed; run examples/setup_gpu",
-    r"torch is built for the CPU only; run examples/setup_gpu",
-    r"nccl +torch was built without NCCL",
+    "not installed: vllm==…; run examples/setup_gpu.sh vllm",
+    "…attn_implementation=flash_attention_2: flash-attn is not installed; run examples/setup_gpu.sh vllm",
+    "torch is built for the CPU only; run examples/setup_gpu.sh…",
 ]
 
 
@@ -31,37 +31,72 @@ def start(tiny_model, tiny_data, tmp_path, monkeypatch):
     return build
 
 
-def test_a_good_run_on_the_cpu_has_no_fault(start):
-    assert start(CPU).faults() == []
+@pytest.fixture
+def command(capsys):
+    """Runs a command, and returns its exit code, the faults that the doctor prints, and the errors of the others."""
+
+    def run(name, arguments):
+        capsys.readouterr()
+        code = 0
+        try:
+            main([name, *arguments])
+        except SystemExit as stop:
+            code = stop.code
+        out, errors = capsys.readouterr()
+        assert "Traceback" not in out + errors
+        found = [line[20:] for line in out.splitlines() if line.startswith("fault ")]
+        return code, found, [line.removeprefix("error: ") for line in errors.splitlines()]
+
+    return run
 
 
-def test_the_packages_of_another_engine_are_faults(start):
+def test_a_good_run_on_the_cpu_has_no_fault(start, command):
+    assert command("doctor", start(CPU).arguments)[:2] == (0, [])
+
+
+def test_the_packages_of_another_engine_are_faults(start, command):
     if this_machine._torch_knows_cuda():
         pytest.skip("torch is built for GPUs")
-    assert_exactly(start(GPU).faults(), ENVIRONMENT)
+    assert_exactly(command("doctor", start(GPU).arguments)[1], {}, "doctor", ENVIRONMENT)
 
 
-@pytest.mark.parametrize("name", SLOW_ROUNDS)
-def test_planted_faults_are_found_with_one_line_each(name, start):
-    run = start(CPU)
-    for _, settings, *causes in SLOW_ROUNDS[name]:
-        run.plant(settings, *causes)
-    assert_exactly(run.faults(), [line for line, *_ in SLOW_ROUNDS[name]])
+@pytest.mark.parametrize("name", QUICK_ROUNDS)
+def test_the_doctor_finds_what_train_finds_quickly(name, start, command):
+    recipe, faults = QUICK_ROUNDS[name]
+    code, found, errors = command("doctor", start(recipe).plant(faults).arguments)
+    assert (code, errors) == (2, [])
+    assert_exactly(found, faults, "doctor")
 
 
-def test_faults_of_gpus_and_nodes_are_found(start, monkeypatch):
-    run = start(GPU, (OLD_AND_BUSY,) * 4)
-    run.plant({"trainer.nnodes": 2, f"{ROLLOUT}.tensor_model_parallel_size": 3, f"{ACTOR}.fsdp_config.fsdp_size": 5})
-    run.plant({f"{ACTOR}.ppo_mini_batch_size": 100, "data.train_batch_size": 100})
-    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "ib9")
-    expected = [
-        r"trainer\.n_gpus_per_node=8: 4 GPUs are there; set trainer\.n_gpus_per_node=4",
-        r"compute capability 7\.0; bfloat16 and flash-attn need 8\.0",
-        r"4 of 4 GPUs in use by other processes \(2\.0 of 80\.0 GiB free\)",
-        r"NCCL_SOCKET_IFNAME=ib9: no such network interface",
-        r"trainer\.nnodes=2: no Ray cluster is named or runs here",
-        r"tensor_model_parallel_size=3: a replica takes 3 GPUs .* do not divide the run's 16 ",
-        r"fsdp_size=5: does not divide 16 GPUs",
-        r"ppo_mini_batch_size=100: 100 prompts × 5 responses do not divide among 16 ",
-    ]
-    assert_exactly(run.faults(), expected + ENVIRONMENT)
+@pytest.mark.parametrize("name", ROUNDS_WITH_VERL)
+def test_doctor_and_train_find_what_takes_verl(name, start, command):
+    recipe, faults = ROUNDS_WITH_VERL[name]
+    run = start(recipe).plant(faults)
+    code, found, errors = command("doctor", run.arguments)
+    assert (code, errors) == (2, [])
+    assert_exactly(found, faults, "doctor")
+    code, _, errors = command("train", run.arguments)
+    assert code == 2
+    assert_exactly(errors, faults, "train")
+
+
+def test_a_cluster_that_does_not_answer_is_a_fault(start, command):
+    recipe, faults = ROUND_OF_RAY
+    code, found, _ = command("doctor", start(recipe).plant(faults).arguments)
+    assert code == 2
+    assert_exactly(found, faults, "doctor")
+
+
+def test_faults_of_gpus_and_nodes_are_found(start, command):
+    recipe, faults = ROUND_OF_GPUS
+    run = start(recipe, (OLD_AND_BUSY,) * 4).plant(faults)
+    assert_exactly(command("doctor", run.arguments)[1], faults, "doctor", ENVIRONMENT)
+    assert_exactly(command("train", run.arguments)[2], faults, "train")
+
+
+def test_a_planned_machine_needs_a_model_with_enough_positions(start, command):
+    run = start(GPU).plant({"": [{"data.max_prompt_length": 9000}]})
+    code, found, _ = command("doctor", [*run.arguments, "--gpus", "8"])
+    assert code == 2
+    line = "…: max_position_embeddings is 8192, fewer than the 9512 tokens of the longest sequence…"
+    assert_exactly(found, {}, "doctor", [line])

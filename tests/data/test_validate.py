@@ -1,11 +1,17 @@
 """A file is refused with one line that names file, row and field; what is fine passes, and quickly."""
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tooln1.data.rows import make_row, row_schema, write_table
 from tooln1.data.validate import validate_parquet
 from tooln1.errors import UserError
+from tooln1.prompt import build_messages, load_template
+
+TEMPLATES = ("thinking", "compact", "direct")
 
 
 def good(number=0):
@@ -122,6 +128,46 @@ def test_a_ground_truth_that_the_reward_cannot_read_is_named_with_its_row(tmp_pa
 def test_a_bad_value_is_named_with_its_row(tmp_path, field, value):
     rows = [good(0), good(1), {**good(2), field: value}, good(3)]
     refuse(write(tmp_path / "rows.parquet", rows), f"row 2: {field}")
+
+
+def refusals(path, **options):
+    with pytest.raises(UserError) as error:
+        validate_parquet(path, **options)
+    return [message.removeprefix(f"{path}, ").partition(": ")[0] for message in error.value.messages]
+
+
+def test_all_bad_rows_are_named_together_up_to_a_number(tmp_path):
+    rows = [good(number) for number in range(2000)]
+    for number in (0, 999, 1999):
+        rows[number]["data_source"] = ""
+    assert refusals(write(tmp_path / "few.parquet", rows)) == ["row 0", "row 999", "row 1999"]
+    for row in rows[5:]:
+        row["reward_model"]["ground_truth"] = "[NaN]"
+    *named, rest = refusals(write(tmp_path / "many.parquet", rows))
+    assert named == ["row 0", *(f"row {number}" for number in range(5, 14))] and rest == "row 14 and on"
+    with pytest.raises(UserError, match="row 14 and on: 1,986 more rows like these"):
+        validate_parquet(tmp_path / "many.parquet")
+
+
+def with_tools(template=None, ground_truth='[{"name": "f", "arguments": {}}]'):
+    tools = [{"name": name, "description": "", "parameters": {}} for name in ("f", "g")]
+    messages = build_messages(tools, [{"role": "user", "content": "do it"}], "<tools> are listed below", template)
+    return make_row(data_source="d", messages=messages, calls=json.loads(ground_truth), source_row=0, num_tools=2)
+
+
+@pytest.mark.parametrize("template", [*TEMPLATES, "Tools:\n{tools}\nThink."])
+def test_a_call_to_a_tool_that_the_prompt_does_not_list_is_named(tmp_path, template):
+    text = load_template(template) if template in TEMPLATES else template
+    rows = [with_tools(text), with_tools(text, "[]"), with_tools(text, '[{"name": "h", "arguments": {}}]')]
+    write_table(tmp_path / "rows.parquet", rows, row_schema(template=text))
+    listed = "reward_model.ground_truth: calls h; expected tools that the prompt lists, which are f, g; fix or drop"
+    refuse(tmp_path / "rows.parquet", f"row 2: {listed}")
+
+
+def test_conversations_end_with_the_assistant(tmp_path):
+    talk = [{"role": "user", "content": "do it"}, {"role": "assistant", "content": "done"}]
+    path = write(tmp_path / "sft.parquet", [{"messages": talk}, {"messages": talk[:1]}, {"messages": []}])
+    assert refusals(path, conversations="messages") == ["row 1", "row 2"]
 
 
 def test_rows_of_later_batches_are_counted_on(tmp_path):

@@ -46,6 +46,12 @@ def test_a_response_has_an_outcome_and_a_reason(output, outcome, reason, tmp_pat
     assert dump.accuracy == float(outcome == "right")
 
 
+def test_a_response_to_a_prompt_that_opens_the_reasoning_begins_inside_it(tmp_path):
+    inside = {**rollout(RIGHT.removeprefix("<think>"), TRUTH), "input": "assistant\n<think>\n"}
+    dump = read(tmp_path, [inside])
+    assert dump.outcomes == {"right": 1} and dump.shown[0]["rollouts"][0]["response"] == RIGHT
+
+
 def test_the_reward_of_the_run_judges(tmp_path):
     loose = f"Sure. {RIGHT} Done."  # the paper's scorer ignores text around the tags
     assert read(tmp_path, [rollout(loose, TRUTH)], reward="paper").outcomes == {"right": 1}

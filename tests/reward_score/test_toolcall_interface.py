@@ -86,6 +86,16 @@ def test_verl_calls_it_by_keyword_and_adds_other_keywords():
     assert result == dict.fromkeys(KEYS, 1.0)
 
 
+@pytest.mark.parametrize("reward", REWARDS)
+def test_after_a_prompt_that_opens_the_reasoning_the_response_begins_inside_it(reward):
+    judged = [judge(response, reward=reward, prompt_opens_think=True)["acc"] for response in INSIDE]
+    assert judged == [1.0, 0.0, 0.0 if reward == "strict" else 1.0]
+    assert judge(INSIDE[0], reward=reward)["format"] == 0.0
+
+
+INSIDE = (f"one call</think>\n<tool_call>{ONE}</tool_call>", f"<tool_call>{ONE}</tool_call>", called(ONE))
+
+
 def test_threads_share_a_ground_truth_without_disturbing_it():
     texts = [f"[{F1},{G2}]", f"[{G2},{F1}]", f"[{F1},{F1}]", ONE, "[]"]
     jobs = [(called(text), ground_truth, reward) for text in texts for ground_truth in texts for reward in REWARDS] * 20

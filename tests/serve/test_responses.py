@@ -1,6 +1,7 @@
 """Reading responses: what is reasoning, what are calls, what is only text, wherever the response is cut."""
 
 import json
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,10 @@ CALLS = '<tool_call>[{"name": "f", "arguments": {"a": 1}}]</tool_call>'
 F = Call("f", '{"a": 1}')
 
 
-def read(pieces):
+def read(pieces, opened=False):
     """What a server makes of a response that comes in these pieces: reasoning, content, calls."""
     reasoning, content, calls, ended = "", "", None, False
-    first, second = Stream(split_reasoning), Stream(split_calls)
+    first, second = Stream(partial(split_reasoning, opened=opened)), Stream(split_calls)
     for number, piece in enumerate([*pieces, ""]):
         done = number == len(pieces)
         if not ended:
@@ -62,6 +63,25 @@ def read(pieces):
 def test_a_response_is_read(response, expected):
     assert read([response]) == expected
     assert read(list(response)) == expected
+
+
+@pytest.mark.parametrize(
+    "response, expected",
+    [
+        (f"why</think>\n{CALLS}", ("why", "", [F])),
+        (f"\nwhy</think>{CALLS}", ("\nwhy", "", [F])),
+        ("why", ("why", "", None)),
+        # Well-formed only without the prompt's tag.
+        (f"<think>why</think>{CALLS}", ("", f"<think>why</think>{CALLS}", None)),
+        (f" </think>{CALLS}", ("", f" </think>{CALLS}", None)),
+        (CALLS, ("", CALLS, None)),
+    ],
+)
+def test_after_a_prompt_that_opens_the_reasoning_a_response_begins_inside_it(response, expected):
+    assert read([response], opened=True) == expected
+    assert read(list(response), opened=True) == expected
+    reward = compute_score("", response, '[{"name": "f", "arguments": {"a": 1}}]', prompt_opens_think=True)
+    assert bool(reward["acc"]) == (expected[2] == [F])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The parsers as vLLM uses them: registered by their file, composed by its parser manager, whole and streamed."""
 
+import copy
 import json
 from itertools import accumulate
 
@@ -103,6 +104,30 @@ def test_a_response_whole_and_streamed(response, fields, expected, new_parser):
     assert whole(new_parser(), response, request) == expected
     assert streamed(new_parser(), list(response) or [""], request) == expected
     assert streamed(new_parser(), [response], request) == expected
+
+
+OPENS = "{{ messages }}{% if enable_thinking is not defined or enable_thinking %}<think>\n{% endif %}"
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_a_chat_template_may_open_the_reasoning(by_variable, tokenizer, tmp_path, monkeypatch):
+    tokenizer = copy.copy(tokenizer)
+    if by_variable:  # as `tooln1 serve --chat-template` sets it
+        (tmp_path / "opens.jinja").write_text(OPENS)
+        monkeypatch.setenv("TOOLN1_CHAT_TEMPLATE", str(tmp_path / "opens.jinja"))
+    else:
+        tokenizer.chat_template = OPENS
+
+    def new(**options):
+        made = ParserManager.get_parser("tool_n1", "tool_n1", enable_auto_tools=True)
+        return made(tokenizer, None, **({"chat_template_kwargs": options} if options else {}))
+
+    inside, outside = f"why</think>\n{CALLS}", f"<think>why</think>\n{CALLS}"
+    assert whole(new(), inside, ask()) == streamed(new(), list(inside), ask()) == ("why", "", BOTH)
+    assert whole(new(enable_thinking=False), outside, ask()) == ("why", "", BOTH)
+    for options, begin in ((None, ""), ({"enable_thinking": False}, "<think>")):
+        request = new().adjust_request(ask(tool_choice="required", chat_template_kwargs=options))
+        assert json.loads(request.structured_outputs.structural_tag)["format"]["elements"][0]["begin"] == begin
 
 
 def test_tags_in_the_prompt_are_no_reasoning_of_the_response(new_parser, tokenizer):
@@ -242,3 +267,5 @@ def test_the_grammar_of_demanded_calls(inside, options, allowed, allows):
 )
 def test_the_grammar_of_the_reasoning_before_them(opening, allowed, allows):
     assert allows(f"{opening}<tool_call>[{F}]</tool_call>", reasons=True) == allowed
+    inside = opening.removeprefix("<think>")
+    assert allows(f"{inside}<tool_call>[{F}]</tool_call>", reasons=True, opened=True) == allowed

@@ -5,13 +5,16 @@ Runs of verl itself: test_long_runs_engine.py.
 
 import dataclasses
 import json
+import shutil
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 
+from tooln1.checks import UpcomingRun
 from tooln1.cli import main
-from tooln1.errors import UserError
+from tooln1.errors import ProcessError, UserError
 from tooln1.settings import Settings
 from tooln1.train import launch
 from tooln1.train.record import Record
@@ -122,9 +125,48 @@ def test_an_accepted_change_is_noted_before_config_yaml_changes(finished, settin
     changes = json.loads((tmp_path / "config.yaml.seen").read_text())
     assert {"step": 4, "key": "data.train_batch_size", "old": 16, "new": 8} in changes
     # From now on the run is this one.
-    launch.check(ours)
+    launch.check(UpcomingRun(ours))
     with pytest.raises(UserError, match="data.train_batch_size 8 -> 16"):
-        launch.check(finished)
+        launch.check(UpcomingRun(finished))
+
+
+def test_a_template_that_opens_the_reasoning_is_told_to_the_reward_and_changes_no_run(
+    settings, tmp_path, monkeypatch, tiny_model
+):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    template = model / "chat_template.jinja"
+    template.write_text(template.read_text().replace("assistant\\n'", "assistant\\n<think>\\n'"))
+    monkeypatch.setattr(launch, "_run", lambda *_: (tmp_path / "metrics.jsonl").write_text("{}\n"))
+    ours = settings(f"actor_rollout_ref.model.path={model}")
+    assert launch.train(ours) == 0
+    command = Record(ours.folder).read()["verl_command"]
+    key = "reward.custom_reward_function.reward_kwargs.prompt_opens_think"
+    assert f"++{key}=true" in command
+    assert OmegaConf.select(OmegaConf.load(ours.folder.config), key) is True
+    launch.check(UpcomingRun(ours))
+
+
+@pytest.mark.parametrize(
+    "log, free, expected",
+    [
+        ("UserError: 0.00 GB free on this disk", 10, UserError),
+        ("RuntimeError: PytorchStreamWriter failed writing file data/3: file write failed", 10, UserError),
+        ("OSError: [Errno 28] No space left on device", 10, UserError),
+        ("OSError: [Errno 28] No space left on device", 10**12, ProcessError),  # on another disk
+        ("KeyError: 'x'", 10, ProcessError),
+    ],
+)
+def test_a_run_that_a_full_disk_ended_says_so_on_one_line(log, free, expected, settings, tmp_path, save, monkeypatch):
+    def fail(*_):
+        save(tmp_path / "checkpoints", 4, ranks=1)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free, total=free, used=0))
+        raise ProcessError(f"verl ended with exit code 1:\n  {log}")
+
+    monkeypatch.setattr(launch, "_run", fail)
+    with pytest.raises(expected) as error:
+        launch.train(settings())
+    if expected is UserError:
+        assert "make room, and the same command resumes from step 4" in str(error.value)
 
 
 def test_a_run_that_only_validates_names_no_checkpoint(settings, monkeypatch, capsys):

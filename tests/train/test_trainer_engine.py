@@ -4,6 +4,7 @@ The loop, the saving and the validation's metrics are verl's; only what needs Ra
 is replaced. tests/train/test_long_runs.py runs everything for real.
 """
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from tooln1.config import compose
+from tooln1.errors import UserError
 from tooln1.run_folder import checkpoint_steps, tracked_step
 from tooln1.settings import LONG_RUN
 from tooln1.train import checkpoints
@@ -133,6 +135,17 @@ def test_a_request_before_the_first_step_trains_none(rehearse, tmp_path):
     (tmp_path / "stop").touch()
     assert rehearse().trained == []
     assert (tmp_path / "stopped").exists() and checkpoint_steps(tmp_path) == []
+
+
+def test_a_checkpoint_without_room_is_not_begun(rehearse, tmp_path, monkeypatch):
+    def fill():
+        size = sum(path.stat().st_size for path in (tmp_path / "global_step_2").rglob("*.*"))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=size - 1))
+
+    monkeypatch.setattr(checkpoints, "_LEAST_ROOM", 1)
+    with pytest.raises(UserError, match="needed for the next checkpoint; make room, .* resumes from step 2"):
+        rehearse(at={3: fill})
+    assert checkpoint_steps(tmp_path) == [2] and checkpoints.find_fault(tmp_path / "global_step_2") is None
 
 
 def test_the_best_is_what_validation_says(rehearse, tmp_path):

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from tooln1.analysis.explain import CORRECT, explain, mark
 from tooln1.errors import UserError
 from tooln1.files import atomic_path, format_table, read_jsonl, visible
+from tooln1.prompt import whole_response
 from tooln1.reward_score import reward_function
 
 # The first names are those of verl's rollout dumps.
@@ -48,6 +49,7 @@ def read_rows(path: Path) -> Iterator[Row]:
             if isinstance(row.get("reward_model"), dict):  # a row of the training files to which a response was added
                 row = {"ground_truth": row["reward_model"].get("ground_truth"), **row}
             response = _text(where, row, "response", RESPONSE_FIELDS)
+            response = whole_response(str(row.get("input", "")), response)  # in verl's dumps, the rendered prompt
             ground_truth = _text(where, row, "ground truth", GROUND_TRUTH_FIELDS)
             group = row.get("data_source") or (f"step {row['step']}" if "step" in row else file.name)
             yield Row(file, line.number, response, ground_truth, str(group))

@@ -1,12 +1,14 @@
 """Everything that can be known about a run before it starts.
 
-    for warning in check_quickly(settings): …     # tooln1 train: raises UserError for the first fault
+    run = UpcomingRun(settings)
+    for warning in refuse_faults(run, QUICK): …   # tooln1 train, then WITH_VERL: raises UserError for faults
     exit_code = doctor(settings)                  # tooln1 doctor: prints all findings and the memory of each phase
 
 checklist.py is the list of the checks; docs/doctor.md says what they find.
 """
 
-from tooln1.checks.checklist import check_quickly
+from tooln1.checks.checklist import QUICK, WITH_VERL, Check, refuse_faults
 from tooln1.checks.doctor import doctor
+from tooln1.checks.upcoming_run import OPENS_THINK, UpcomingRun
 
-__all__ = ["check_quickly", "doctor"]
+__all__ = ["OPENS_THINK", "QUICK", "WITH_VERL", "Check", "UpcomingRun", "doctor", "refuse_faults"]

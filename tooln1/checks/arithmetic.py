@@ -26,7 +26,13 @@ def check_arithmetic(run: UpcomingRun) -> Iterator[Finding]:
 
 
 def check_model_sizes(run: UpcomingRun) -> Iterator[Finding]:
-    """Attention heads that do not divide, and adapters on nothing."""
+    """Fewer positions than tokens, attention heads that do not divide, and adapters on nothing."""
+    if run.positions is not None and run.positions < run.length:
+        yield fault(
+            f"{run.model_name}: max_position_embeddings is {run.positions:g}, fewer than the {run.length} tokens of "
+            f"the longest sequence; lower data.max_prompt_length or data.max_response_length (for SFT "
+            f"data.max_length), or take another model"
+        )
     shape = run.shape
     if shape is None:
         return
@@ -137,8 +143,9 @@ def _learning(run: UpcomingRun) -> Iterator[Finding]:
     rate = run.optim.get("lr")
     if not isinstance(rate, (int, float)) or rate <= 0:
         yield fault(f"{ACTOR}.optim.lr={rate}: expected more than 0, such as 1e-6")
-    # verl/workers/rollout/vllm_rollout/utils.py, get_vllm_max_lora_rank.
-    if run.lora_rank > _MAX_LORA_RANK:
+    # verl/workers/rollout/vllm_rollout/utils.py, get_vllm_max_lora_rank, which sees no merged adapters.
+    merged = (run.model.get("lora") or {}).get("merge")
+    if run.lora_rank > _MAX_LORA_RANK and run.rollout.name == "vllm" and not merged:
         yield fault(f"actor_rollout_ref.model.lora_rank={run.lora_rank}: vLLM takes at most {_MAX_LORA_RANK}; lower it")
 
 
@@ -160,6 +167,16 @@ def _engine(run: UpcomingRun) -> Iterator[Finding]:
         yield fault(f"{ROLLOUT}.enable_sleep_mode=false: free_cache_engine=true needs it; set both alike")
 
 
+def _filter_groups(run: UpcomingRun) -> Iterator[Finding]:
+    # verl/trainer/ppo/v1/trainer_base.py, _build_replay_buffer.
+    sampler = run.read("trainer.v1.sampler.custom_sampler.path")
+    if sampler and run.read("algorithm.filter_groups.enable"):
+        yield fault(
+            f"algorithm.filter_groups.enable=true: verl does not filter with a sampler of your own "
+            f"(trainer.v1.sampler.custom_sampler.path={sampler}); unset one of the two"
+        )
+
+
 def _schedule(run: UpcomingRun) -> Iterator[Finding]:
     save, test = run.save_every, run.test_every
     if save < 1:
@@ -173,4 +190,4 @@ def _schedule(run: UpcomingRun) -> Iterator[Finding]:
         )
 
 
-_GRPO_RULES = (_shards, _replicas, _batches, _micro_batches, _learning, _engine, _schedule)
+_GRPO_RULES = (_shards, _replicas, _batches, _micro_batches, _learning, _engine, _filter_groups, _schedule)

@@ -19,7 +19,7 @@ from tooln1.checks.memory_estimate import (
     trained_parameters,
 )
 from tooln1.checks.upcoming_run import UpcomingRun
-from tooln1.run_folder import TRACKER, checkpoint_folder, checkpoint_ranks, tracked_step
+from tooln1.run_folder import TRACKER, checkpoint_folder, checkpoint_ranks, checkpoint_steps, tracked_step
 
 GB = 10**9
 
@@ -184,7 +184,10 @@ def check_disk(run: UpcomingRun) -> Iterator[Finding]:
             yield warning(f"{one / GIB:.1f} GiB a checkpoint, and none is ever removed; set {_keep_key(run)}")
         needed += one * (count or 0)
         wanted = f", for {count or 0} checkpoints of {one / GB:.1f} GB and the rest of the run"
-    free = shutil.disk_usage(existing).free
+    # A resumed run replaces the checkpoints that it has. best/ links their files.
+    files = (path for step in checkpoint_steps(folder) for path in checkpoint_folder(folder, step).rglob("*"))
+    held = {path.stat().st_ino: path.stat().st_size for path in files if path.is_file()}
+    free = shutil.disk_usage(existing).free + sum(held.values())
     if free < needed:
         yield fault(
             f"{folder}: {free / GB:.1f} GB free on this disk, {needed / GB:.1f} GB needed{wanted}; make room, choose "

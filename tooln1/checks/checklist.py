@@ -1,17 +1,24 @@
-"""The list of all checks. `tooln1 doctor` runs the whole list, `tooln1 train` the quick part of it.
+"""The list of all checks. `tooln1 doctor` runs the whole list, `tooln1 train` all but those of another machine's GPUs.
 
 Each check is a function from a run to its findings; a UserError that it raises is a fault.
 """
 
+import contextlib
 import dataclasses
+import io
+import logging
+import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tooln1.checks.arithmetic import check_arithmetic, check_model_sizes
 from tooln1.checks.capacity import check_cpu_memory, check_disk, check_gpu_memory, check_resume
-from tooln1.checks.data_files import check_data_files, check_prompt_tokens
+from tooln1.checks.data_files import check_data_files
 from tooln1.checks.findings import FAULT, OK, WARNING, Finding, fault, warning
 from tooln1.checks.model_files import check_model_files
+from tooln1.checks.prompts import check_prompt_tokens, check_prompts
+from tooln1.checks.reward import check_reward
 from tooln1.checks.same_run import check_same_run
 from tooln1.checks.this_machine import (
     check_gpus,
@@ -20,10 +27,11 @@ from tooln1.checks.this_machine import (
     check_packages,
     check_ray,
     check_shared_memory,
+    check_surroundings,
     probe_gpus,
 )
 from tooln1.checks.upcoming_run import Gpu, UpcomingRun
-from tooln1.checks.with_verl import check_keys, check_reward, check_validation
+from tooln1.checks.with_verl import check_keys, check_validation
 from tooln1.config import require_inputs
 from tooln1.errors import UserError
 from tooln1.settings import Settings
@@ -37,11 +45,14 @@ class Check:
         subject: what the check is about, in one word.
         find: yields the findings.
         here: whether a fault is of this machine and its files. If the run is for another machine, it is a warning.
+        on_cpu: whether `tooln1 train` leaves the check out of a run on GPUs: because the machine may be another one, or
+            because it takes long for large data.
     """
 
     subject: str
     find: Callable[[UpcomingRun], Iterator[Finding]]
     here: bool = False
+    on_cpu: bool = False
 
 
 def check_inputs(run: UpcomingRun) -> Iterator[Finding]:
@@ -50,54 +61,51 @@ def check_inputs(run: UpcomingRun) -> Iterator[Finding]:
     yield from ()
 
 
-# Quick, and right for every run.
+# Those of `tooln1 train`, in order. First what takes a second or two, and imports neither verl nor torch.
 QUICK = (
     Check("settings", check_inputs, here=True),
     Check("resume", check_same_run, here=True),
     Check("settings", check_arithmetic),
+    Check("settings", check_keys),
+    Check("machine", check_surroundings, here=True),
+    Check("versions", check_packages, here=True, on_cpu=True),
+    Check("shm", check_shared_memory, here=True, on_cpu=True),
     Check("model", check_model_files, here=True),
     Check("settings", check_model_sizes),
-    Check("data", check_data_files, here=True),
+    Check("data", check_data_files),
     Check("resume", check_resume),
-)
-# Quick, and right where the run is on this machine for certain and its data are few.
-QUICK_ON_CPU = (
-    Check("versions", check_packages, here=True),
-    Check("shm", check_shared_memory, here=True),
-    Check("data", check_prompt_tokens, here=True),
     Check("disk", check_disk, here=True),
-    Check("memory", check_cpu_memory, here=True),
+    Check("loggers", check_loggers, here=True),
 )
-# The doctor's alone. Some import verl and torch, which takes ten seconds.
-THOROUGH = (
-    Check("settings", check_keys),
+WITH_VERL = (
     Check("settings", check_validation),
     Check("reward", check_reward),
+    Check("prompts", check_prompts),
+    Check("data", check_prompt_tokens, on_cpu=True),
+    Check("memory", check_cpu_memory, here=True, on_cpu=True),
+)
+# The doctor's alone: `tooln1 train` may be started from another machine than those with the GPUs.
+OF_GPUS = (
     Check("gpus", check_gpus),
     Check("nccl", check_network, here=True),
     Check("ray", check_ray, here=True),
-    Check("loggers", check_loggers, here=True),
     Check("memory", check_gpu_memory),
 )
-EVERY = QUICK + QUICK_ON_CPU + THOROUGH
+EVERY = QUICK + WITH_VERL + OF_GPUS
 
 
-def check_quickly(settings: Settings) -> list[str]:
-    """Check what can be checked in seconds, before a run starts.
-
-    Returns:
-        Warnings for the user.
+def refuse_faults(run: UpcomingRun, checks: Sequence[Check]) -> list[str]:
+    """Run some checks of `tooln1 train`, and return their warnings.
 
     Raises:
-        UserError: the first fault.
+        UserError: with a line for each fault.
     """
-    run, warnings = UpcomingRun(settings), []
-    for finding in run_checks(run, QUICK + (QUICK_ON_CPU if run.on_cpu else ())):
-        if finding.severity == FAULT:
-            raise UserError(finding.message)
-        if finding.severity == WARNING:
-            warnings.append(finding.message)
-    return warnings
+    chosen = [check for check in checks if run.on_cpu or not check.on_cpu]
+    with quiet():
+        findings = list(run_checks(run, chosen))
+    if faults := [finding.message for finding in findings if finding.severity == FAULT]:
+        raise UserError(*faults)
+    return [finding.message for finding in findings if finding.severity == WARNING]
 
 
 def examine(
@@ -123,9 +131,10 @@ def examine(
             findings = findings or [dataclasses.replace(fault(error), subject="settings")]
     else:
         return findings, None
-    if gpus is None and not run.on_cpu:
-        run.gpus = probe_gpus()
-    return [*findings, *run_checks(run, checks)], run
+    with quiet():
+        if gpus is None and not run.on_cpu:
+            run.gpus = probe_gpus()
+        return [*findings, *run_checks(run, checks)], run
 
 
 def run_checks(run: UpcomingRun, checks: Sequence[Check]) -> Iterator[Finding]:
@@ -145,4 +154,18 @@ def _find(check: Check, run: UpcomingRun) -> Iterator[Finding]:
     try:
         yield from check.find(run)
     except UserError as error:
-        yield fault(error)
+        yield from map(fault, error.messages)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Swallow what libraries print, log and warn of: the findings are all there is to read."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            with contextlib.redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,12 +1,5 @@
 """`tooln1 doctor`: run every check and print the findings, and the estimates as tables."""
 
-import contextlib
-import io
-import logging
-import os
-import warnings
-from collections.abc import Iterator
-
 from tooln1.checks.capacity import checkpoint_bytes, kept_checkpoints
 from tooln1.checks.checklist import examine
 from tooln1.checks.findings import FAULT, WARNING
@@ -31,8 +24,7 @@ def doctor(settings: Settings, *, gpus: int | None = None, gpu_memory: float | N
     if gpus is not None or gpu_memory is not None:
         count = _DEFAULT_GPUS if gpus is None else gpus
         planned = planned_gpus(count, _DEFAULT_MEMORY if gpu_memory is None else gpu_memory)
-    with _quiet():
-        findings, run = examine(settings, planned)
+    findings, run = examine(settings, planned)
     for finding in findings:
         print(finding)
     if run:
@@ -89,17 +81,3 @@ def _memory(phases: dict[str, Parts]) -> str:
 
 def _gib(size: int | None) -> str:
     return "" if size is None else f"{size / GIB:.1f}"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Swallow what libraries print, log and warn of: the findings are all there is to read."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            with contextlib.redirect_stderr(io.StringIO()):
-                yield
-    finally:
-        logging.disable(logging.NOTSET)

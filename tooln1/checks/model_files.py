@@ -20,13 +20,14 @@ def check_model_files(run: UpcomingRun) -> Iterator[Finding]:
     """A model that is missing or incomplete, or whose size has no formulas."""
     if run.model_name is None:
         return
-    folder, problem = _locate(run.model_name)[0], None
+    config, problem = _read_config(_locate(run.model_name)[0]), None
+    # Even beside a missing file, config.json is enough to plan with.
+    run.positions = read_positions(config)
     try:
-        # Even beside a missing file, config.json is enough to plan with.
-        run.shape = read_shape(_read_config(folder), run.model_name)
+        run.shape = read_shape(config, run.model_name)
     except UserError as error:
         problem = error
-    note = check_model(run.model_name, run.length)
+    note = check_model(run.model_name)
     run.whole_model = run.model_name
     if note:
         yield warning(note)
@@ -36,17 +37,17 @@ def check_model_files(run: UpcomingRun) -> Iterator[Finding]:
         yield ok(f"{run.model_name}: {run.shape.parameters / 1e9:.3g} billion parameters")
 
 
-def check_model(model: str | Path, length: int) -> str | None:
-    """Check a model folder, or a model of the Hugging Face hub, for sequences of ``length`` tokens.
+def check_model(model: str | Path) -> str | None:
+    """Check a model folder, or a model of the Hugging Face hub.
 
     Of a model on the hub only config.json is read, and the returned sentence says that the rest may have to be
     downloaded. Where the environment forbids the hub (HF_HUB_OFFLINE), its cache is checked like a folder.
 
     Raises:
-        UserError: something that training will read is missing or broken, or the model has too few positions.
+        UserError: something that training will read is missing or broken.
     """
     folder, is_whole = _locate(model)
-    _check_positions(folder / "config.json", _read_config(folder), length)
+    _read_config(folder)
     if not is_whole:
         return f"{model}: not a folder here; it is taken from the Hugging Face hub, downloaded if the cache lacks it"
     if not any((folder / name).is_file() for name in _TOKENIZERS):
@@ -107,24 +108,20 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _check_positions(path: Path, config: dict[str, Any], length: int) -> None:
+def read_positions(config: dict[str, Any]) -> float | None:
+    """Return the longest sequence that a model reads, in tokens, None if its config.json does not tell."""
     # Multimodal models keep the language model's numbers one level down.
     config = config["text_config"] if isinstance(config.get("text_config"), dict) else config
     positions = config.get("max_position_embeddings", config.get("n_positions"))
     if not isinstance(positions, int):
-        return  # the architecture's default holds, which only transformers knows
+        return None  # the architecture's default holds, which only transformers knows
     rope = config.get("rope_parameters") or config.get("rope_scaling")
     rope = rope if isinstance(rope, dict) else {}
     factor = rope.get("factor")
     # vLLM multiplies by the factor of a stretched rotary embedding, except for the kinds whose number is stretched.
     if isinstance(factor, (int, float)) and rope.get("rope_type", rope.get("type")) not in ("su", "longrope", "llama3"):
-        positions = max(positions, factor * rope.get("original_max_position_embeddings", positions))
-    if positions < length:
-        raise UserError(
-            f"{path}: max_position_embeddings is {positions:g}, fewer than the {length} tokens of the longest "
-            f"sequence; lower data.max_prompt_length or data.max_response_length (for SFT data.max_length), or take "
-            f"another model"
-        )
+        return max(positions, factor * rope.get("original_max_position_embeddings", positions))
+    return positions
 
 
 def _check_weights(folder: Path) -> None:

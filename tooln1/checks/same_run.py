@@ -22,9 +22,9 @@ from tooln1.files import one_line, shorten
 from tooln1.run_folder import tracked_step
 from tooln1.settings import Settings, absolute_paths
 
-# What may change while a run continues: how long it is, what it saves and logs, and resources that change its result by
-# rounding only. Every other setting defines the run, also one that is not known here. The rollout engine does: engines
-# sample differently. So do verl's fused kernels, which have been wrong.
+# What may change while a run continues: how long it is, what it saves and logs, resources that change its result by
+# rounding only, and what the model's chat template decides. Every other setting defines the run, also one that is not
+# known here. The rollout engine does: engines sample differently. So do verl's fused kernels, which have been wrong.
 _FREE = re.compile(
     r"""
     trainer\.( total_epochs | total_training_steps | save_freq | test_freq | val_before_train | val_only | logger
@@ -39,6 +39,7 @@ _FREE = re.compile(
       | cudagraph_capture_sizes | free_cache_engine | enable_( sleep_mode | chunked_prefill | prefix_caching )
       | layered_summon | multi_stage_wake_up | disable_log_stats | scheduling_policy | agent\.num_workers
       | ( checkpoint_engine | prometheus | trace )\..* )
+    | reward\.custom_reward_function\.reward_kwargs\.prompt_opens_think
     | data\.( val_batch_size | filter_overlong_prompts_workers ) | reward\.num_workers
     | ( ray_kwargs | transfer_queue )\..*
     """,

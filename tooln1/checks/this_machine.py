@@ -16,6 +16,8 @@ from packaging.specifiers import SpecifierSet
 
 from tooln1.checks.findings import Finding, fault, ok, warning
 from tooln1.checks.upcoming_run import Gpu, UpcomingRun
+from tooln1.errors import UserError
+from tooln1.processes import temporary_folders
 from tooln1.settings import wandb_mode
 
 GB, GIB = 10**9, 1 << 30
@@ -85,7 +87,7 @@ def probe_gpus() -> tuple[Gpu, ...]:
 
 
 def check_gpus(run: UpcomingRun) -> Iterator[Finding]:
-    """GPUs that are too few, too old, unequal or busy, and a torch that cannot use them."""
+    """GPUs that are too few, too old or busy, and a torch that cannot use them."""
     if run.on_cpu:
         return
     wanted, gpus = f"trainer.n_gpus_per_node={run.gpus_per_node}", run.gpus
@@ -103,9 +105,6 @@ def check_gpus(run: UpcomingRun) -> Iterator[Finding]:
         )
     elif len(gpus) > run.gpus_per_node and not run.planned:
         yield warning(f"{wanted}: {len(gpus)} GPUs are there; the others stay idle")
-    names = sorted({gpu.name for gpu in gpus})
-    if len(names) > 1:
-        yield warning(f"unequal GPUs ({', '.join(names)}): the smallest decides; choose with CUDA_VISIBLE_DEVICES")
     for gpu in [gpu for gpu in gpus if gpu.capability < _NEEDED_CAPABILITY][:1]:
         yield fault(
             f"{gpu.name}: compute capability {gpu.capability}; bfloat16 and flash-attn need {_NEEDED_CAPABILITY} "
@@ -127,7 +126,7 @@ def _torch_knows_cuda() -> bool:
 
 
 def check_network(run: UpcomingRun) -> Iterator[Finding]:
-    """Variables of NCCL that name no interface or slow it down, and a torch without NCCL."""
+    """Variables of NCCL that name no interface."""
     if run.on_cpu or run.planned:
         return
     interfaces = sorted(psutil.net_if_addrs())
@@ -137,15 +136,6 @@ def check_network(run: UpcomingRun) -> Iterator[Finding]:
         prefixes = tuple((value or "").lstrip("^=").split(","))
         if value and not any(interface.startswith(prefixes) for interface in interfaces):
             yield fault(f"{name}={value}: no such network interface; expected one of {', '.join(interfaces)}")
-    slow = {"NCCL_P2P_DISABLE": run.gpus_per_node > 1, "NCCL_IB_DISABLE": run.nodes > 1}
-    for name, matters in slow.items():
-        if matters and os.environ.get(name) == "1":
-            yield warning(f"{name}=1: slows the traffic between GPUs down; unset it unless this machine needs it")
-    if run.total_gpus > 1:
-        from torch import distributed
-
-        if not distributed.is_nccl_available():
-            yield fault("torch was built without NCCL; install its CUDA build")
     yield ok("no variable of NCCL is in the way")
 
 
@@ -212,3 +202,16 @@ def check_loggers(run: UpcomingRun) -> Iterator[Finding]:
             "wandb has no account here, so the run keeps its metrics offline; set WANDB_API_KEY or run wandb login"
         )
     yield ok(", ".join(names))
+
+
+def check_surroundings(run: UpcomingRun) -> Iterator[Finding]:
+    """A temporary folder or a home that cannot be used: Ray, vLLM, Triton and others keep files in both."""
+    try:
+        temporary_folders()
+    except UserError as error:
+        yield fault(error)
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):
+        home = f"not set, and user {os.getuid()} has no entry in /etc/passwd"
+    if not os.path.isdir(home) or not os.access(home, os.W_OK | os.X_OK):
+        yield fault(f"HOME: {home}: not a folder that can be written; set HOME to one")

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from tooln1.checks.model_shape import ModelShape
 from tooln1.config import missing_keys
 from tooln1.errors import UserError
+from tooln1.reward_score import reward_name
 from tooln1.settings import Settings, whole_number
 
 _BYTES = {
     "fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2, "half": 2, "auto": 2,
 }  # fmt: skip
+# The argument by which the rewards of this package learn that a prompt ends with an open <think>.
+OPENS_THINK = "reward.custom_reward_function.reward_kwargs.prompt_opens_think"
 _ACTOR, _ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 
 
@@ -54,6 +58,11 @@ class UpcomingRun:
         # What the checks find out, for later checks and the tables. None or empty: not known, or faulty.
         self.whole_model: str | None = None  # the model, if it has everything that a run reads
         self.shape: ModelShape | None = None
+        self.positions: float | None = None  # the longest sequence that the model reads, in tokens
+        self.tokenizer: Any = None
+        self.reward: Callable[..., Any] | None = None  # with the reward_kwargs
+        # Whether the prompts end with an open <think>, as the chat template says.
+        self.opens_think = bool(self.read(OPENS_THINK))
         self.rows: int | None = None  # training rows that verl keeps
         self.val_rows: int | None = None
         self.mean_prompt: float | None = None  # in tokens
@@ -108,6 +117,7 @@ class UpcomingRun:
         self.train_files = [os.path.expanduser(path) for path in self.settings.train_files]
         self.val_files = [os.path.expanduser(path) for path in self.settings.val_files]
         self.lora_rank = self.model.get("lora_rank") or 0
+        self.has_our_reward = reward_name(self.read("reward.custom_reward_function.path")) is not None
 
     def _read_sizes(self) -> None:
         self.nodes, self.gpus_per_node = self._number("trainer.nnodes"), self._number("trainer.n_gpus_per_node")

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from tooln1.data.counts import Counts
-from tooln1.data.rows import ABILITY, STYLE, TEMPLATE_KEY
-from tooln1.data.validate import row_problem
+from tooln1.data.rows import ABILITY, STYLE
+from tooln1.data.validate import noted_template, refuse_rows, row_problem
 from tooln1.errors import UserError
 from tooln1.files import one_line
 from tooln1.prompt import TemplateError, fill_template, load_template, split_system
@@ -40,21 +40,21 @@ def read_prepared(inputs: Sequence[str | Path], skip_broken: bool, counts: Count
     """Return the rows of prepared files; a folder stands for its train.parquet and test.parquet.
 
     Args:
-        skip_broken: count broken rows instead of stopping at the first.
+        skip_broken: count broken rows instead of refusing the files.
 
     Raises:
-        UserError: a file is missing or is no file of prepared rows, or a row is broken.
+        UserError: a file is missing or is no file of prepared rows, or rows are broken, which are named together.
     """
     paths = [path for given in inputs for path in _files(Path(given))]
     numbers = [_check_file(path) for path in paths]
-    rows = []
+    rows, problems = [], []
     with tqdm(total=sum(numbers), unit="row", unit_scale=True, desc="reading", disable=None) as bar:
         for path in paths:
             template = template_of(path)
             for position, row in enumerate(_read_file(path)):
                 bar.update(1)
                 place = f"{path}, row {position}"
-                problem = row_problem(row)
+                problem = row_problem(row, template)
                 if problem is None and row["prompt"][0]["role"] != "system":
                     problem = "prompt: expected a system message first"
                 if problem is None:
@@ -63,7 +63,8 @@ def read_prepared(inputs: Sequence[str | Path], skip_broken: bool, counts: Count
                 elif skip_broken:
                     counts.drop(BROKEN, "broken_row", place, problem)
                 else:
-                    raise UserError(f"{place}: {problem}")
+                    problems.append((place, problem))
+    refuse_rows(problems, "fix or drop the row, or give --on-error skip")
     return rows
 
 
@@ -116,9 +117,8 @@ def template_of(path: str | Path) -> str | None:
         UserError: the file cannot be read.
     """
     with _opened(path) as file:
-        noted = (file.schema_arrow.metadata or {}).get(TEMPLATE_KEY)
-        if noted:
-            return noted.decode()
+        if noted := noted_template(file):
+            return noted
         column = next((name for name in ("prompt", "messages") if name in file.schema_arrow.names), None)
         batch = next(file.iter_batches(1, columns=[column]), None) if column else None
     if batch:

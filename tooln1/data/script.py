@@ -20,10 +20,11 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from tooln1 import chat_template
 from tooln1.arguments import positive
 from tooln1.data.rows import write_table
 from tooln1.errors import UserError
-from tooln1.files import atomic_path, format_table, one_line, write_json, write_text, writing
+from tooln1.files import atomic_path, format_table, write_json, write_text, writing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -240,20 +241,7 @@ def split_rows(rows: Sequence[dict[str, Any]], test: Sequence[bool]) -> dict[str
 
 def load_tokenizer(path: str | None) -> Any:
     """Return the tokenizer in a Hugging Face folder, None without a path. Raises UserError."""
-    if path is None:
-        return None
-    # transformers prints advice where torch is missing, and warns of texts longer than the model reads.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    # The loader of a foreign file may raise anything; the user gets one line.
-    except Exception as error:
-        raise UserError(f"--tokenizer {path}: does not load ({type(error).__name__}: {one_line(error)})") from None
-    if not tokenizer.chat_template:
-        raise UserError(f"--tokenizer {path}: has no chat template; take an instruction-tuned model's")
-    return tokenizer
+    return None if path is None else chat_template.load_tokenizer(path)
 
 
 def _measure_prompts(splits: Mapping[str, Sequence[Mapping[str, Any]]], tokenizer: Any, limit: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tooln1.processes import child_environment
+from tooln1.processes import child_environment, temporary_folders
 
 
 def cpu_environment(run_dir: str | Path) -> dict[str, str]:
@@ -33,4 +33,5 @@ def cpu_environment(run_dir: str | Path) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "WANDB_MODE": "offline",
     }
-    return {**defaults, **os.environ, "VERL_PLATFORM": "cpu", "PYTHONUNBUFFERED": "1", **child_environment(run_dir)}
+    ours = {"VERL_PLATFORM": "cpu", "PYTHONUNBUFFERED": "1", **temporary_folders(), **child_environment(run_dir)}
+    return {**defaults, **os.environ, **ours}

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from tooln1.analysis.explain import Explanation, explain
 from tooln1.errors import UserError
 from tooln1.files import Line, decode_json, describe_damage, read_jsonl
+from tooln1.prompt import whole_response
 from tooln1.report.data_sources import DataSources
 from tooln1.report.pairs import pair_calls
 from tooln1.reward_score import reward_function
@@ -90,6 +91,7 @@ def read_dump(path: Path, settings: DumpSettings, sources: DataSources) -> Dump:
     try:
         for line in read_jsonl(path, damage):
             if isinstance(line.value.get("output"), str):
+                _complete(line.value)
                 groups[_group_key(line.value)].append(_judge(line, settings, sources))
     except UserError as error:
         dump.notes.append(str(error))
@@ -171,7 +173,13 @@ def _explain_some(dump: Dump, file: BinaryIO, groups, settings: DumpSettings, rn
 
 def _read(file: BinaryIO, row: _Row) -> dict[str, Any]:
     file.seek(row.offset)
-    return decode_json(file.readline())[0]
+    return _complete(decode_json(file.readline())[0])
+
+
+def _complete(value: dict[str, Any]) -> dict[str, Any]:
+    """Add the <think> that the prompt has opened to the response."""
+    value["output"] = whole_response(str(value.get("input", "")), value["output"])
+    return value
 
 
 def _show(file: BinaryIO, rows: list[_Row], settings: DumpSettings) -> dict[str, Any]:

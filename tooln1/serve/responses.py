@@ -30,7 +30,7 @@ class Call(NamedTuple):
     arguments: str
 
 
-def split_reasoning(text: str, done: bool = True) -> tuple[str, str, bool]:
+def split_reasoning(text: str, done: bool = True, opened: bool = False) -> tuple[str, str, bool]:
     """Return the reasoning, the content after it, and whether well-formed reasoning has ended.
 
     Reasoning that breaks off is still reasoning. If a tag other than </think> breaks it, the content starts with that
@@ -39,8 +39,9 @@ def split_reasoning(text: str, done: bool = True) -> tuple[str, str, bool]:
     Args:
         text: the response so far.
         done: False leaves out what further text may still decide.
+        opened: whether the prompt ends with an open <think>, so that the response begins inside the reasoning.
     """
-    start = text.lstrip(SPACE)
+    start = THINK + text if opened else text.lstrip(SPACE)
     if not start.startswith(THINK):
         undecided = not done and THINK.startswith(start)
         return "", "" if undecided else text, False

@@ -4,6 +4,8 @@ SGLang finds `register` through the entry point group ``sglang.srt.plugins`` bef
 SGLang 0.5.12, whose interface allows less than vLLM's: docs/serving.md lists what is missing.
 """
 
+from functools import partial
+
 from sglang.srt.function_call.base_format_detector import BaseFormatDetector
 from sglang.srt.function_call.core_types import StreamingParseResult, ToolCallItem
 from sglang.srt.function_call.function_call_parser import FunctionCallParser
@@ -15,22 +17,26 @@ from tooln1.serve.responses import Call, NoCalls, Stream, read_calls, split_call
 
 
 def register() -> None:
-    """Register both parsers as ``tool_n1``."""
+    """Register both parsers as ``tool_n1``, and ``tool_n1_opened`` for prompts that end with an open <think>."""
     ReasoningParser.DetectorMap["tool_n1"] = ToolN1ReasoningDetector
+    ReasoningParser.DetectorMap["tool_n1_opened"] = ToolN1OpenedReasoningDetector
     FunctionCallParser.ToolCallParserEnum["tool_n1"] = ToolN1Detector
 
 
 class ToolN1ReasoningDetector(BaseReasoningFormatDetector):
     """``<think>…</think>`` at the start of the response."""
 
+    opened = False
+
     def __init__(self, **kwargs):
-        # The prompt ends before <think>, although SGLang may conclude otherwise from the chat template.
-        super().__init__(THINK, END_THINK, **{**kwargs, "force_reasoning": False})
-        self._stream = Stream(split_reasoning)
+        # The name of the parser says where the prompt ends; SGLang may conclude otherwise from the chat template.
+        super().__init__(THINK, END_THINK, **{**kwargs, "force_reasoning": self.opened})
+        self._split = partial(split_reasoning, opened=self.opened)
+        self._stream = Stream(self._split)
 
     def detect_and_parse(self, text: str) -> ReasoningParseResult:
         """Return the reasoning and the content of a whole response."""
-        return self._result(*split_reasoning(text))
+        return self._result(*self._split(text))
 
     def parse_streaming_increment(self, new_text: str) -> ReasoningParseResult:
         """Return what a further piece of a response adds."""
@@ -39,6 +45,12 @@ class ToolN1ReasoningDetector(BaseReasoningFormatDetector):
     @staticmethod
     def _result(reasoning: str, content: str, has_ended: bool) -> ReasoningParseResult:
         return ReasoningParseResult(content if has_ended else NoCalls(content), reasoning)
+
+
+class ToolN1OpenedReasoningDetector(ToolN1ReasoningDetector):
+    """The same for a prompt that ends with an open <think>: the response begins inside the reasoning."""
+
+    opened = True
 
 
 class ToolN1Detector(BaseFormatDetector):

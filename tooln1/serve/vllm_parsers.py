@@ -10,7 +10,10 @@ A response that calls tools becomes ``reasoning`` and ``tool_calls`` with conten
 """
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import xgrammar
@@ -29,6 +32,7 @@ from vllm.sampling_params import StructuredOutputsParams
 from vllm.tool_parsers import ToolParserManager
 from vllm.tool_parsers.abstract_tool_parser import ToolParser
 
+from tooln1.chat_template import CHAT_TEMPLATE_VARIABLE, template_opens_reasoning
 from tooln1.reward_score.toolcall import CALL, END_CALL, END_THINK, TAGS, THINK
 from tooln1.serve.responses import Call, NoCalls, Stream, split_calls, split_reasoning
 from tooln1.tools import normalize_tools
@@ -44,7 +48,8 @@ class ToolN1ReasoningParser(ReasoningParser):
 
     def __init__(self, tokenizer, *args, **kwargs):
         super().__init__(tokenizer, *args, **kwargs)
-        self._stream = Stream(split_reasoning)
+        self._split = partial(split_reasoning, opened=_opens_reasoning(tokenizer, kwargs.get("chat_template_kwargs")))
+        self._stream = Stream(self._split)
         self._has_ended = False
 
     @property
@@ -58,7 +63,7 @@ class ToolN1ReasoningParser(ReasoningParser):
         return END_THINK
 
     def is_reasoning_end(self, input_ids: Sequence[int]) -> bool:
-        """Return False: a prompt never ends the reasoning, because the response opens it."""
+        """Return False: a prompt never ends the reasoning."""
         return False
 
     def extract_content_ids(self, input_ids: list[int]) -> list[int]:
@@ -67,7 +72,7 @@ class ToolN1ReasoningParser(ReasoningParser):
 
     def extract_reasoning(self, model_output: str, request) -> tuple[str | None, str]:
         """Return the reasoning and the content of a whole response."""
-        reasoning, content, has_ended = split_reasoning(model_output)
+        reasoning, content, has_ended = self._split(model_output)
         return reasoning or None, content if has_ended else NoCalls(content)
 
     def extract_reasoning_streaming(
@@ -110,7 +115,8 @@ class ToolN1ToolParser(ToolParser):
         name = None if choice == "required" else getattr(choice, "function", choice).name
         several = name is None and request.parallel_tool_calls is not False
         tools = [tool.model_dump() for tool in request.tools if tool.type == "function"]
-        tag = build_constraint(tools, name=name, several=several, reasons=self.reasons)
+        opened = self.reasons and _opens_reasoning(self.model_tokenizer, getattr(request, "chat_template_kwargs", None))
+        tag = build_constraint(tools, name=name, several=several, reasons=self.reasons, opened=opened)
         request.structured_outputs = StructuredOutputsParams(structural_tag=json.dumps(tag))
         # vLLM accepts one constraint, and the request demands the call.
         if hasattr(request, "response_format"):
@@ -161,7 +167,15 @@ class ToolN1DirectToolParser(ToolN1ToolParser):
     reasons = False
 
 
-def build_constraint(tools: Any, *, name: str | None, several: bool, reasons: bool) -> dict[str, Any]:
+def _opens_reasoning(tokenizer: Any, options: Mapping[str, Any] | None) -> bool:
+    template = os.environ.get(CHAT_TEMPLATE_VARIABLE)
+    given = {"chat_template": Path(template).read_text(encoding="utf-8")} if template else {}
+    return template_opens_reasoning(tokenizer, {**given, **(options or {})})
+
+
+def build_constraint(
+    tools: Any, *, name: str | None, several: bool, reasons: bool, opened: bool = False
+) -> dict[str, Any]:
     """Return the grammar of a well-formed response with at least one call, for xgrammar.
 
     It is a structural tag: https://xgrammar.mlc.ai/docs/tutorials/structural_tag
@@ -171,6 +185,7 @@ def build_constraint(tools: Any, *, name: str | None, several: bool, reasons: bo
         name: the only tool that may be called; None allows every tool.
         several: whether there may be more than one call.
         reasons: whether reasoning comes before the calls.
+        opened: whether the prompt ends with an open <think>.
 
     Raises:
         tooln1.tools.ToolListError: the tool list has no known shape.
@@ -182,15 +197,15 @@ def build_constraint(tools: Any, *, name: str | None, several: bool, reasons: bo
     ]
     call_list = {"type": "tags_with_separator", "tags": calls, "separator": ", ", "at_least_one": True}
     block = _tag(f"{CALL}[", {**call_list, "stop_after_first": not several}, f"]{END_CALL}")
-    elements = [*_reasoning(), block] if reasons else [block]
+    elements = [*_reasoning(opened), block] if reasons else [block]
     return {"type": "structural_tag", "format": {"type": "sequence", "elements": elements}}
 
 
-def _reasoning() -> list[dict[str, Any]]:
+def _reasoning(opened: bool) -> list[dict[str, Any]]:
     text = {"type": "any_text", "excludes": [THINK, CALL, END_CALL]}
     # The regular expression keeps the reasoning from being blank.
     inside = {"type": "sequence", "elements": [{"type": "regex", "pattern": r"[^\s<]"}, text]}
-    return [_tag(THINK, inside, END_THINK), {"type": "const_string", "value": "\n"}]
+    return [_tag("" if opened else THINK, inside, END_THINK), {"type": "const_string", "value": "\n"}]
 
 
 def _tag(begin: str, content: dict[str, Any], end: str) -> dict[str, Any]:

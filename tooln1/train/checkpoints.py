@@ -28,6 +28,10 @@ BEST = "best"
 BEST_FILE = "best.json"
 
 _SHARD = re.compile(r"(\w+)_world_size_(\d+)_rank_(\d+)\.pt")
+# Before the first checkpoint, nothing tells its size.
+_LEAST_ROOM = 10_000_000
+# The message of require_room, the system's, and torch.save's.
+_DISK_FULL = re.compile(r"free on this disk|No space left|PytorchStreamWriter failed")
 _RECORD = b"PK\x03\x04"  # the first bytes of every record in a zip archive
 
 
@@ -138,6 +142,25 @@ def prune(checkpoints: Path, keep: int, newest: int) -> None:
     done = [step for step in checkpoint_steps(checkpoints) if step <= newest]
     for step in done[:-keep]:
         shutil.rmtree(checkpoint_folder(checkpoints, step))
+
+
+def require_room(checkpoints: Path) -> None:
+    """Raise UserError if the disk has no room for another checkpoint, of the size of the last one."""
+    step = tracked_step(checkpoints)
+    needed = 0 if step is None else sum(path.stat().st_size for path in _files(checkpoint_folder(checkpoints, step)))
+    existing = next(folder for folder in (checkpoints, *checkpoints.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < max(needed, _LEAST_ROOM):
+        raise UserError(
+            f"{checkpoints}: {free / 1e9:.2f} GB free on this disk, {needed / 1e9:.2f} GB needed for the next "
+            f"checkpoint; make room, and the same command resumes from {f'step {step}' if step else 'the start'}"
+        )
+
+
+def refuse_full_disk(checkpoints: Path, log: str) -> None:
+    """Raise UserError as `require_room` does, if a run's log says that it ended because the disk is full."""
+    if _DISK_FULL.search(log):
+        require_room(checkpoints)
 
 
 def remove(folder: Path) -> None:

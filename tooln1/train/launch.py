@@ -1,5 +1,6 @@
 """A training run from its checks to its last checkpoint: launching verl's own entry points, resuming, recording."""
 
+import dataclasses
 import os
 import shlex
 import time
@@ -10,10 +11,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
-from tooln1.checks import check_quickly
+from tooln1.checks import OPENS_THINK, QUICK, WITH_VERL, Check, UpcomingRun, refuse_faults
 from tooln1.checks.same_run import Change, find_changes
-from tooln1.config import require_inputs, validate
-from tooln1.errors import UserError
+from tooln1.config import validate
+from tooln1.errors import ProcessError, UserError
 from tooln1.files import write_text
 from tooln1.processes import stop_left_over_processes
 from tooln1.run_folder import REWARD, RunFolder, checkpoint_step, checkpoint_steps, tracked_step
@@ -35,9 +36,9 @@ def dry_run(settings: Settings) -> str:
     return OmegaConf.to_yaml(settings.composed, resolve=True)
 
 
-def check(settings: Settings) -> None:
-    """Run the quick checks, and print their warnings. Raises UserError for the first fault."""
-    for warning in check_quickly(settings):
+def check(run: UpcomingRun, checks: Sequence[Check] = QUICK + WITH_VERL) -> None:
+    """Run checks, and print their warnings. Raises UserError for faults."""
+    for warning in refuse_faults(run, checks):
         print(warning, flush=True)
 
 
@@ -55,9 +56,9 @@ def train(settings: Settings) -> int:
     folder = settings.folder
     with RunLock(folder.path):
         record = Record(folder)
-        require_inputs(settings.composed)
         stop_left_over_processes(folder.path)
-        check(settings)
+        run = UpcomingRun(settings)
+        check(run, QUICK)
         changes = find_changes(settings)  # accepted: check() refuses others
         step = tracked_step(settings.checkpoints)
         if step is not None and not _owes_validation(settings, step) and _is_finished(settings, record, step):
@@ -68,9 +69,17 @@ def train(settings: Settings) -> int:
                 )
             print(f"{folder.path}: finished already, at step {step}; {more}")
             return 0
+        check(run, WITH_VERL)
+        settings = _for_the_prompts(run)
         step = _resume_step(settings) or 0
-        validate(settings.composed)
         return _attempt(settings, record, step, changes)
+
+
+def _for_the_prompts(run: UpcomingRun) -> Settings:
+    """Return the settings; if the prompts end with an open <think>, the reward gets to know it."""
+    if not (run.opens_think and run.has_our_reward) or run.read(OPENS_THINK) is not None:
+        return run.settings
+    return dataclasses.replace(run.settings, overrides=(*run.settings.overrides, f"++{OPENS_THINK}=true"))
 
 
 def _attempt(settings: Settings, record: Record, step: int, changes: Sequence[Change]) -> int:
@@ -97,6 +106,9 @@ def _attempt(settings: Settings, record: Record, step: int, changes: Sequence[Ch
     except KeyboardInterrupt:
         outcome = "stopped"
         raise KeyboardInterrupt(f"stopped; {RESUME}") from None
+    except ProcessError as error:
+        checkpoints.refuse_full_disk(settings.checkpoints, str(error))
+        raise
     finally:
         stop_left_over_processes(folder.path, patience=5)
         _rotate_sft(settings)

@@ -7,6 +7,7 @@
   folder is what all nodes share.
 - Each complete checkpoint gets a manifest, and checkpoints of earlier attempts are rotated too.
 - The checkpoint with the highest validation accuracy so far is kept in ``best/``.
+- A checkpoint for which the disk has no room is not begun: the run ends with one line that says so.
 """
 
 import contextlib
@@ -47,6 +48,7 @@ class LongRunTrainer(PPOTrainerSync):
         # An earlier attempt may have gone beyond the step this one resumed from. best/ may link its files, so they are
         # removed and not overwritten.
         checkpoints.remove(folder)
+        checkpoints.require_room(self._checkpoints)
         super()._save_checkpoint()
         self._saved_step = self.global_steps
         if self.config.actor_rollout_ref.actor.checkpoint.get("async_save", False):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tooln1.config import locate, quote, search_path
 from tooln1.errors import UserError
-from tooln1.processes import child_environment
+from tooln1.processes import child_environment, temporary_folders
 from tooln1.settings import Settings, wandb_mode
 
 # verl's list of modules to import with itself; an entry point would be out of date in an older installation.
@@ -71,7 +71,7 @@ def train_environment(settings: Settings, variables: Mapping[str, str]) -> dict[
         from tooln1.platforms.environment import cpu_environment
 
         return {**cpu_environment(folder), **variables, **(_one_rank() if settings.is_sft else {})}
-    return {**os.environ, "PYTHONUNBUFFERED": "1", **child_environment(folder), **variables}
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **temporary_folders(), **child_environment(folder), **variables}
 
 
 def _one_rank() -> dict[str, str]:
