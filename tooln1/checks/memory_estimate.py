@@ -18,6 +18,7 @@ GRAPH_BYTES = round(1.5 * GIB)
 # Measured on two cores (docs/doctor.md). Ray, verl's dozen processes, the engine and the data of a CPU run whose model
 # has no size; and glibc's heap over the tensors of an update, because it keeps freed blocks and attention pads.
 CPU_RUN_BYTES = 2_700_000_000
+CPU_SFT_BYTES = 900_000_000  # the driver and one trainer
 HEAP_OVERHEAD = 1.3
 # One of verl's processes that has imported torch, transformers and Ray, and a node's share of Ray. Measured likewise.
 GPU_RANK_BYTES = 2_500_000_000
@@ -210,7 +211,7 @@ def cpu_run(run: UpcomingRun) -> Parts:
     copies = 1 if run.engine.get("reshard_after_forward") else 2
     overhead = HEAP_OVERHEAD * run.gpus_per_node
     parts = {
-        "processes": CPU_RUN_BYTES,
+        "processes": CPU_RUN_BYTES if run.rollout else CPU_SFT_BYTES,
         "weights": copies * weights,
         "gradients": trained * run.master_bytes,
         "optimizer": trained * run.moment_bytes,
