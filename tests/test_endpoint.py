@@ -226,6 +226,13 @@ def test_an_answer_without_a_response_is_asked_again_and_then_said_in_its_own_wo
     assert server.asked == {"0": 3, "1": 3}
 
 
+def test_calls_that_the_server_has_read_are_a_response_where_they_are_asked_for(server):
+    message = {"content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    server.answer = lambda number, times: {"content": None} if number else message
+    assert run(server, [0, 1], interface="tools")[0].keys() == {0}
+    assert not run(server, [0])[0]
+
+
 def test_a_server_that_renders_prompts_is_asked_for_completions(server):
     """There, no parser takes the response apart."""
     server.renders = True

@@ -253,7 +253,7 @@ def _read(answer: Mapping[str, Any], native: bool) -> Response:
         calls = tuple({"name": one["name"], "arguments": one.get("arguments")} for one in functions)
     except (KeyError, IndexError, TypeError, AttributeError):
         raise NoResponse(f"the server's answer holds no choice: {_words(cause or answer)}") from None
-    is_empty = text is None and not reasoning and not native
+    is_empty = text is None and not reasoning and not calls
     if cause or choice.get("error") or _BROKEN_OFF.search(str(reason)) or is_empty:
         raise NoResponse(f"the server's answer holds no response: {_words(cause or choice)}")
     usage = answer.get("usage") if isinstance(answer.get("usage"), dict) else {}
