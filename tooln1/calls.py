@@ -225,14 +225,16 @@ def _json_value(value: Any) -> Any:
     return decoded
 
 
-def decode_at(text: str, position: int) -> tuple[Any, int]:
+def decode_at(text: str, position: int, decoder: json.JSONDecoder = _DECODER) -> tuple[Any, int]:
     """Return the JSON value or Python literal that starts at a place of a text, and the place behind it.
+
+    The default decoder refuses repeated keys and numbers that are not finite.
 
     Raises:
         CallError: there is none.
     """
     try:
-        return _DECODER.raw_decode(text, position)
+        return decoder.raw_decode(text, position)
     except CallError:
         raise
     except (ValueError, RecursionError):

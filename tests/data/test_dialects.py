@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tooln1.data.conversation import without_reasoning
 from tooln1.data.counts import Counts
 from tooln1.data.dialects import DIALECTS, read_conversation
 from tooln1.data.prepare import make_rows
@@ -474,6 +475,21 @@ def test_the_files_from_the_field_give_what_they_should(name, truths):
         assert "null" not in str(found[0][0][0][0][0])
     if name == "x_mixed.json":
         assert all(dropped["other_writing"] == 1 for _, dropped, _ in found)
+
+
+@pytest.mark.parametrize(
+    "text, left",
+    [
+        ("<think>a</think>b", "b"),
+        ("a <think>b <think> c</think> d<think>e</think>", "a  d"),
+        ("a</think>\nb", "b"),
+        ("a <think>b", "a <think>b"),
+        ("<scratch_pad>a</think>b</scratch_pad>c", "c"),
+        ("a </b>", "a </b>"),
+    ],
+)
+def test_reasoning_is_left_out(text, left):
+    assert without_reasoning(text) == left
 
 
 def test_every_dialect_is_tested():

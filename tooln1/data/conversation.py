@@ -36,9 +36,7 @@ _WEIGHT_KEYS = ("weight", "loss", "train")
 _PLAIN_KEYS = {"role", "content", "from", "value", *TOOL_KEYS}
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal", None)
 _REASONING_PARTS = ("thinking", "redacted_thinking", "reasoning")
-_REASONING = re.compile(
-    r"<(think|thinking|scratch_pad|reasoning)>.*?</\1>|\A(?:(?!<think>).)*?</think>", re.DOTALL | re.IGNORECASE
-)
+_REASONING = re.compile(r"<(/?)(think|thinking|scratch_pad|reasoning)>", re.IGNORECASE)
 
 
 @dataclass
@@ -139,7 +137,8 @@ class Record:
             parts = [_message_list(self.row.get(key)) for key in keys]
             if any(parts):
                 found = [message for part, key in zip(parts, keys, strict=True) for message in part or self._said(key)]
-        return [_message(number, message) for number, message in enumerate(found or [])]
+        messages = (_message(number, message) for number, message in enumerate(found or []))
+        return [message for message in messages if message.role != "reasoning"]
 
     def _said(self, key: str) -> list[dict[str, Any]]:
         text = self.row.get(key)
@@ -203,7 +202,14 @@ def is_filled(value: Any) -> bool:
 
 def without_reasoning(text: str) -> str:
     """Return a text without <think>…</think> and the like, also if its opening tag stood in the prompt."""
-    return _REASONING.sub("", text).strip() if "</" in text else text
+    kept, position, opened = [], 0, None
+    for tag in _REASONING.finditer(text) if "</" in text else ():
+        if not tag[1]:
+            opened = opened or tag
+        elif opened is None or tag[2].lower() == opened[2].lower():
+            kept.append(text[position : opened.start()] if opened else "")
+            position, opened = tag.end(), None
+    return "".join((*kept, text[position:])).strip() if kept else text
 
 
 def text_of(content: Any, is_result: bool = False) -> str:

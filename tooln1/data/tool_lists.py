@@ -3,13 +3,15 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from tooln1.calls import decode_at
 from tooln1.data.nulls import without_nulls
-from tooln1.literals import CallError, read_value, skip_blanks
+from tooln1.literals import CallError, skip_blanks
 from tooln1.tools import Rejected, ToolListError, normalize_tools
 
-_SECTION = re.compile(r"<tools>(?=\s*\S)(?!\s*</tools>)(.*?)</tools>", re.DOTALL)
+_SECTION = re.compile(r"<tools>(?!\s*</tools>)((?:(?!<tools>).)*?)</tools>", re.DOTALL)
 _OPENING = re.compile(r"\[\s*\{|\{")
 _BETWEEN = re.compile(r"[\s,;]*")
 _DECODER = json.JSONDecoder()
@@ -28,22 +30,12 @@ def _read_text(text: str) -> Any:
     values, position = [], skip_blanks(text, 0)
     while position < len(text):
         try:
-            value, position = _decode_at(text, position)
-        except (ValueError, RecursionError) as error:
+            value, position = decode_at(text, position, _DECODER)
+        except CallError as error:
             raise ToolListError("tools_not_json", f"neither JSON nor a Python literal: {error}") from None
         values.append(value)
         position = _BETWEEN.match(text, position).end()
     return values[0] if len(values) == 1 else values
-
-
-def _decode_at(text: str, position: int) -> tuple[Any, int]:
-    try:
-        return _DECODER.raw_decode(text, position)
-    except (ValueError, RecursionError) as error:
-        try:
-            return read_value(text, position, lambda text, position: None)
-        except CallError:
-            raise error from None
 
 
 def find_tools(system: str) -> tuple[list[dict[str, Any]], str, str]:
@@ -61,20 +53,17 @@ def find_tools(system: str) -> tuple[list[dict[str, Any]], str, str]:
     while opening:
         start, behind = opening.span()
         try:
-            tools, end = _decode_at(system, start)
-            if isinstance(tools, dict) and _is_tool(tools):
-                tools, end = _one_after_another(system, start)
-        except json.JSONDecodeError as error:
+            tools, end = decode_at(system, start, _DECODER)
+        except CallError as error:
             reason = "tools_not_json" if system[start] == "[" else reason
             # Searching on behind the error, not behind the bracket, keeps the search linear.
-            behind = max(behind, error.pos)
-        except (ValueError, RecursionError):
-            raise Rejected("tools_not_json") from None
+            end = error.position
         else:
+            if _is_tool(tools):
+                tools, end = _one_after_another(system, start)
             if isinstance(tools, list) and all(map(_is_tool, tools)):
                 return normalize_tools(tools), system[:start], system[end:]
-            behind = max(behind, end)
-        opening = _OPENING.search(system, behind)
+        opening = _OPENING.search(system, max(behind, end))
     raise Rejected(reason)
 
 
@@ -84,11 +73,9 @@ def _is_tool(value: Any) -> bool:
 
 def _one_after_another(text: str, position: int) -> tuple[list[Any], int]:
     tools, end = [], position
-    while text.startswith("{", position):
-        try:
-            tool, end = _decode_at(text, position)
-        except (ValueError, RecursionError):
-            break
-        tools.append(tool)
-        position = _BETWEEN.match(text, end).end()
+    with suppress(CallError):
+        while text.startswith("{", position):
+            tool, end = decode_at(text, position, _DECODER)
+            tools.append(tool)
+            position = _BETWEEN.match(text, end).end()
     return tools, end

@@ -40,7 +40,7 @@ _MARKS = re.compile(
     re.IGNORECASE,
 )
 _NAMED = re.compile(
-    r"""(?:["'](?:name|function|tool|action)["']\s*:\s*["']|^\s*Action\s*:\s*)([^"'\n]+)""",
+    r"""(?:["'](?:name|function|tool|action)["']\s*:\s*["']|^[ \t]*Action[ \t]*:[ \t]*)([^"'\n]+)""",
     re.MULTILINE | re.IGNORECASE,
 )
 

@@ -7,9 +7,9 @@ from tooln1.calls import CallReader, read_json_calls
 from tooln1.data.conversation import Dialect, Record, Turn
 
 _MARK = "<functioncall>"
-_SPEAKER = re.compile(r"(?:\A|\n)\s*(USER|ASSISTANT|FUNCTION RESPONSE):")
+_SPEAKER = re.compile(r"\n[ \t]*(USER|ASSISTANT|FUNCTION RESPONSE):")
 _ROLES = {"USER": "user", "ASSISTANT": "assistant", "FUNCTION RESPONSE": "tool"}
-_END = re.compile(r"\s*<\|endoftext\|>\s*")
+_END = "<|endoftext|>"
 # The arguments are JSON text between single quotes, in which single quotes are not always escaped.
 _CALL = re.compile(r"""\s*\{\s*"name":\s*"([^"]*)",\s*"arguments":\s*'(.*)'\s*\}\s*""", re.DOTALL)
 
@@ -22,7 +22,7 @@ def recognises(record: Record) -> bool:
 
 
 def _is_text(chat: object) -> bool:
-    return isinstance(chat, str) and _SPEAKER.match(chat) is not None
+    return isinstance(chat, str) and _SPEAKER.match("\n" + chat.lstrip()) is not None
 
 
 def read(record: Record) -> list[Turn]:
@@ -30,7 +30,7 @@ def read(record: Record) -> list[Turn]:
     chat = record.row.get("chat")
     if not _is_text(chat):
         return [message.turn() for message in record.messages]
-    pieces = _SPEAKER.split(_END.sub("\n", chat))
+    pieces = _SPEAKER.split("\n" + chat.replace(_END, "\n").lstrip())
     return [
         Turn(_ROLES[speaker], said.strip(), position)
         for position, (speaker, said) in enumerate(zip(pieces[1::2], pieces[2::2], strict=True))
@@ -42,7 +42,7 @@ def written(text: str, reader: CallReader) -> tuple[str, list] | None:
     before, *calls = text.split(_MARK)
     if not calls:
         return None
-    return before.strip(), read_json_calls([_call(_END.sub("", call)) for call in calls], reader.names)
+    return before.strip(), read_json_calls([_call(call.replace(_END, "")) for call in calls], reader.names)
 
 
 def _call(text: str) -> object:

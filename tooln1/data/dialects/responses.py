@@ -11,7 +11,7 @@ _REQUEST, _ACTION = "responses_create_params", "expected_action"
 
 def read(record: Record) -> list[Turn]:
     """Read the items."""
-    return [_turn(message) for message in record.messages if message.role != "reasoning"]
+    return [_turn(message) for message in record.messages]
 
 
 def _turn(message: Message) -> Turn:
@@ -28,8 +28,9 @@ def read_pivot(record: Record) -> list[Turn]:
     expected = _items(action)
     record.become({**request, "output": expected})
     turns = read(record)
+    first = record.messages[-len(expected)].position
     for turn in turns:
-        turn.is_context = turn.position < len(record.messages) - len(expected)
+        turn.is_context = turn.position < first
     return turns
 
 

@@ -14,7 +14,7 @@ from tooln1.prompt import load_template, split_template
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _LIST = re.compile(r"<tool_call>\s*\[")
-_RESULT = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.DOTALL)
+_RESULT = re.compile(r"<tool_response>((?:(?!<tool_response>).)*?)</tool_response>", re.DOTALL)
 _END = re.compile(r"\s*(?:<\|im_end\|>|<\|endoftext\|>|</s>)?\s*\Z")
 
 # What this project's templates say around the tools.
@@ -26,12 +26,12 @@ INSTRUCTIONS = [
         r"You are a function calling AI model\.|Here are the available tools:|^# Tools$"
         r"|You may call one or more functions to assist with the user query\."
         r"|Don't make assumptions about what values to plug into functions\.",
-        r"<tools>(?!\s*</tools>).*?</tools>",
+        r"<tools>(?!\s*</tools>)(?:(?!<tools>).)*?</tools>",
         r"Use the following pydantic model json schema for each tool call you will make:\s*\{.*?\}\s*(?=For each|\Z)",
         r"For each function call,? return a json object[^<]*(?:<tool_call>\s*</tool_call>[^<.:\n]*[.:]?)?",
-        r"<tool_call>.*?</tool_call>",
+        r"<tool_call>(?:(?!<tool_call>).)*?</tool_call>",
         # Whatever else is said about the tags.
-        r"[^\n.]*</?(?:tool_call|tools)>[^\n.]*[.:]?",
+        r"(?<![^\n.])[^\n.]*</?(?:tool_call|tools)>[^\n.]*[.:]?",
     )
 ]
 
@@ -44,7 +44,7 @@ def read(record: Record) -> list[Turn]:
 def _turns(turn: Turn) -> list[Turn]:
     results = _RESULT.findall(turn.text) if turn.role in ("user", "tool") else []
     alone = results and not _RESULT.sub("", turn.text).strip()
-    return [replace(turn, role="tool", text=text) for text in results] if alone else [turn]
+    return [replace(turn, role="tool", text=text.strip()) for text in results] if alone else [turn]
 
 
 def written(text: str, reader: CallReader) -> tuple[str, list[Any]] | None:

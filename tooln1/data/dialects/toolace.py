@@ -8,6 +8,7 @@ from typing import Any
 
 from tooln1.calls import CallReader, read_json_calls
 from tooln1.data.conversation import Dialect, Message, Record, Turn, without_reasoning
+from tooln1.data.dialects import glaive
 from tooln1.literals import CallError
 
 _JSON_CALLS = re.compile(r"\s*(?:\[\s*)?\{")
@@ -70,5 +71,8 @@ def read_text(text: str, reader: CallReader) -> list[dict[str, Any]]:
 
 DIALECT = Dialect("[tool(a=1)]", lambda record: any(map(_CALLS.search, record.texts)), read, written, INSTRUCTIONS)
 SHAREGPT = Dialect(
-    "turns of function_call or tool_call", lambda record: any(one.role == "call" for one in record.messages), read
+    "turns of function_call or tool_call",
+    lambda record: any(message.role == "call" for message in record.messages),
+    read,
+    instructions=glaive.INSTRUCTIONS,
 )
