@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tooln1 import __version__
-from tooln1.arguments import Parser, add_endpoint_arguments, endpoint_fields, not_negative, positive
-from tooln1.errors import EXIT_FAILURE, UserError, run_command
+from tooln1.arguments import Parser, add_endpoint_arguments, not_negative, positive
+from tooln1.errors import UserError, run_command
 from tooln1.files import show
 from tooln1.reward_score import REWARDS
 from tooln1.reward_score.toolcall import VARIANTS
@@ -242,7 +242,11 @@ def _serve(commands: argparse._SubParsersAction) -> None:
 
 def _eval(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("eval", help="evaluate a model on BFCL, API-Bank, ACEBench or held-out rows")
-    parser.add_argument("target", metavar="CHECKPOINT_OR_URL", help="a model's folder, or http://host:port/v1")
+    parser.add_argument(
+        "target",
+        metavar="MODEL_OR_RUN_OR_URL",
+        help="a model's folder, a run folder (its best checkpoint), or http://host:port/v1",
+    )
     parser.add_argument(
         "--bench",
         default="bfcl,api_bank,acebench",
@@ -287,46 +291,17 @@ def _eval(commands: argparse._SubParsersAction) -> None:
     )
 
     def command(arguments: argparse.Namespace) -> int:
-        from tooln1.endpoint import Endpoint
-        from tooln1.eval.form import Form, load_form_template
-        from tooln1.eval.run import default_output, evaluate, load_benchmarks
+        from tooln1.eval.run import default_output, evaluate_command
+        from tooln1.run_folder import RunFolder
 
-        if arguments.repeats > 1 and not (arguments.temperature or arguments.shuffle_tools):
-            raise UserError("--repeats: all would be the same; add --temperature T, --shuffle-tools, or both")
-        output = arguments.output or default_output(arguments.target)
-        template = load_form_template(arguments.target, arguments.template)
-        benchmarks = load_benchmarks(
-            arguments.bench.split(","),
-            template,
-            arguments.data,
-            arguments.form,
-            arguments.bfcl_python,
-            output,
-        )
-        fields = {name: getattr(arguments, name) for name in ("model", "interface", "seed")}
-        endpoint = Endpoint(base_url="", **fields, **endpoint_fields(arguments))
-        try:
-            text, unanswered = evaluate(
-                arguments.target,
-                benchmarks,
-                endpoint,
-                Form(template, arguments.reader, arguments.interface == "tools"),
-                output,
-                template=arguments.template,
-                limit=arguments.limit,
-                repeats=arguments.repeats,
-                shuffle_tools=arguments.shuffle_tools,
-                serve=arguments.serve,
-            )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("stopped; the same command resumes") from None
-        show(text)
-        if unanswered:
-            print(
-                f"cases without a response, in no figure: {unanswered:,}; the same command asks them again",
-                file=sys.stderr,
-            )
-        return EXIT_FAILURE if unanswered else 0
+        if not RunFolder(arguments.target).checkpoints.is_dir():
+            return evaluate_command(arguments, arguments.target, arguments.output or default_output(arguments.target))
+        from tooln1.export.export import export_best
+
+        model, folder = export_best(Path(arguments.target))
+        code = evaluate_command(arguments, str(model), arguments.output or folder)
+        export_best(Path(arguments.target))  # now its card tells the results
+        return code
 
     parser.set_defaults(run=command)
 

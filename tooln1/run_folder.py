@@ -5,7 +5,7 @@ RUN_DIR/
   metrics.jsonl   verl's metrics of all attempts      metrics/      the same, one file for each attempt
   rollouts/  validation/   <step>.jsonl of verl       checkpoints/  verl's global_step_<N>, and best/
   logs/  report.html  summary.json  hydra/  tensorboard/  wandb/
-  eval/<name>/    output folders of `tooln1 eval`
+  eval/<name>/    output folders of `tooln1 eval`; of a run's best checkpoint eval/step_<N>/, with the model in merged/
   sft/            the run folder of the warm start    merged/       the exported model (both in the quickstart only)
 
 `RunFolder` names these places. `find_run` also reads folders that verl's own entry points wrote: verl's file logger
@@ -33,6 +33,7 @@ from tooln1.files import describe_damage, one_line, read_json, read_jsonl
 REWARD = "critic/score/mean"  # verl's name for the mean reward of a step's rollouts
 ACCURACY = "validation/accuracy"  # over all validation rows; the trainer of this package logs it
 STEP_SECONDS = "timing_s/step"
+ORIGIN = "exported_from.txt"  # in an exported model: a digest that changes with the checkpoint
 TRACKER = "latest_checkpointed_iteration.txt"
 _STEP_FOLDER = re.compile(r"global_step_(\d+)")
 _SHARD = re.compile(r"\w+_world_size_(\d+)_rank_\d+\.pt")

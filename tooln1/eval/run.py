@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import sys
+from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,16 +14,19 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tooln1.arguments import endpoint_fields
 from tooln1.endpoint import Endpoint, ask, ask_all, resolve
-from tooln1.errors import UserError
+from tooln1.errors import EXIT_FAILURE, UserError
 from tooln1.eval.acebench import AceBench
 from tooln1.eval.api_bank import ApiBank
 from tooln1.eval.benchmark import Benchmark, Case, Reading
 from tooln1.eval.bfcl import SETS, Bfcl, find_python
-from tooln1.eval.form import Form
+from tooln1.eval.form import Form, load_form_template
 from tooln1.eval.rows import Rows
 from tooln1.eval.summary import published, summarise, write_evaluation
+from tooln1.files import read_text, show
 from tooln1.response_log import ResponseLog
+from tooln1.run_folder import ORIGIN
 from tooln1.serve.server import served
 
 # A case: its benchmark's name, its id, and the number of the repeat.
@@ -114,6 +119,7 @@ def evaluate(
             "reader": form.reader,
             "shuffle_tools": shuffle_tools,
             "model": model,
+            **({"weights": read_text(origin)} if (origin := Path(target) / ORIGIN).is_file() else {}),
             "benchmarks": identities,
         }
         steps, unanswered = collect(asked, endpoint, form, output / "responses.jsonl", settings)
@@ -127,6 +133,29 @@ def evaluate(
     }
     rows = [row for one in benchmarks for row in results[one.name]]
     return write_evaluation(output, summary, rows), len(unanswered)
+
+
+def evaluate_command(arguments: Namespace, target: str, output: Path) -> int:
+    """Run `tooln1 eval` on a model's folder or an address, and return the exit code. Raises UserError."""
+    if arguments.repeats > 1 and not (arguments.temperature or arguments.shuffle_tools):
+        raise UserError("--repeats: all would be the same; add --temperature T, --shuffle-tools, or both")
+    template = load_form_template(target, arguments.template)
+    names = arguments.bench.split(",")
+    benchmarks = load_benchmarks(names, template, arguments.data, arguments.form, arguments.bfcl_python, output)
+    fields = {name: getattr(arguments, name) for name in ("model", "interface", "seed")}
+    options = {name: getattr(arguments, name) for name in ("template", "limit", "repeats", "shuffle_tools", "serve")}
+    endpoint = Endpoint(base_url="", **fields, **endpoint_fields(arguments))
+    form = Form(template, arguments.reader, arguments.interface == "tools")
+    try:
+        text, unanswered = evaluate(target, benchmarks, endpoint, form, output, **options)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command resumes") from None
+    show(text)
+    if unanswered:
+        print(
+            f"cases without a response, in no figure: {unanswered:,}; the same command asks them again", file=sys.stderr
+        )
+    return EXIT_FAILURE if unanswered else 0
 
 
 @contextmanager

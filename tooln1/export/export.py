@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -13,8 +14,9 @@ from tooln1.chat_template import write_chat_template
 from tooln1.data.prepared import template_of
 from tooln1.errors import UserError
 from tooln1.export.card import write_card
-from tooln1.files import writing
+from tooln1.files import read_text, write_text, writing
 from tooln1.run_folder import (
+    ORIGIN,
     Run,
     RunFolder,
     checkpoint_folder,
@@ -35,7 +37,7 @@ def export(run_dir: Path, step: str, output: Path, name: str | None = None) -> P
     Args:
         run_dir: the folder of a run.
         step: a number, ``best`` (the last if there is no best), or ``last``.
-        output: must not exist yet, or be empty.
+        output: must not exist yet, be empty, or hold the same checkpoint, whose card is then written again.
         name: what the card calls the model; by default the folder's name.
 
     Raises:
@@ -51,13 +53,33 @@ def export(run_dir: Path, step: str, output: Path, name: str | None = None) -> P
         raise UserError(
             f"{checkpoint}: not usable ({fault}); take another with --step; there are {_steps(folder.checkpoints)}"
         )
-    run = read_run(run_dir)
+    run, origin = read_run(run_dir), _origin(checkpoint)
+    if (output / ORIGIN).is_file() and read_text(output / ORIGIN) == origin:
+        write_card(output, run, checkpoint_step(checkpoint), name or output.name)
+        return output
     with _new_folder(output) as partial:
         merge(checkpoint, partial, folder.log.with_name("export.log"))
         write_prompt(partial, [Path(path) for path in run.listed("data.train_files")])
         check_model_folder(partial)
         write_card(partial, run, checkpoint_step(checkpoint), name or output.name)
+        write_text(partial / ORIGIN, origin)
     return output
+
+
+def export_best(run_dir: Path) -> tuple[Path, Path]:
+    """Export a run's best checkpoint for its evaluation, and return the model's and the evaluation's folder.
+
+    A second call writes the model's card again. Raises UserError and ProcessError as `export`.
+    """
+    folder = RunFolder(run_dir)
+    step = checkpoint_step(find_checkpoint(folder.checkpoints, "best"))
+    evaluation = folder.evaluations / f"step_{step}"
+    return export(run_dir, "best", evaluation / "merged", folder.path.name), evaluation
+
+
+def _origin(checkpoint: Path) -> str:
+    """Return a digest of where the checkpoint is and when it was made: its step may be trained again."""
+    return sha256(f"{checkpoint.resolve()} {checkpoint.stat().st_mtime_ns}".encode()).hexdigest()
 
 
 def find_checkpoint(checkpoints: Path, step: str) -> Path:
