@@ -8,7 +8,7 @@ import sys
 import pytest
 from data_scripts import run_script
 
-from data_prep import messages, toolace
+from data_prep import messages, toolace, xlam
 from tooln1.data.script import claimed
 from tooln1.errors import UserError
 
@@ -58,8 +58,12 @@ def test_a_fixed_dialect_reads_no_other(tmp_path):
     path = write(tmp_path / "rows.jsonl", [turns(n) for n in range(4)])
     _, stats = run_script(messages, tmp_path / "out", path, dialect="sharegpt")
     assert stats["steps"]["kept"] == 4
-    with pytest.raises(UserError, match="nothing to train on"):
+    with pytest.raises(UserError, match="nothing to train on .*other_writing.*data_prep/messages.py"):
         run_script(messages, tmp_path / "other", path, dialect="openai")
+    with pytest.raises(
+        UserError, match="row 0: .*answers missing.*looks like sharegpt: data_prep/messages.py reads it"
+    ):
+        run_script(xlam, tmp_path / "other", path)
     with pytest.raises(SystemExit):
         run_script(messages, tmp_path / "other", path, dialect="klingon")
 

@@ -200,6 +200,10 @@ def prepare_files(
         for title, counts in (("dropped steps", total.steps), ("dropped raw rows", total.conversations)):
             if text := counts.reasons_table(title, REASONS):
                 print("\n" + text)
+        if not total.rows:
+            reasons = ", ".join({**total.steps.of()["dropped"], **total.conversations.of("")["dropped"]}) or "no rows"
+            hint = "; if the rows are in another dialect, data_prep/messages.py recognises it" if dialect else ""
+            raise UserError(f"{source.name}: nothing to train on ({reasons}){hint}")
         conversations = [row["extra_info"]["source_row"] for row in total.rows]
         splits = split_rows(total.rows, choose_test(conversations, arguments.test_size, arguments.seed))
         settings = {"source": source.name, "seed": arguments.seed, "test_size": arguments.test_size}

@@ -8,6 +8,7 @@ tool list, the system text, reasoning, parallel calls, the order of results, and
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -64,10 +65,13 @@ def read_conversation(row: Any, dialect: str | None = None) -> Conversation:
     record = Record(row)
     name = dialect or recognise(record)
     chosen = DIALECTS[name]
-    turns = chosen.read(record)
-    if not turns:
-        expected = f"a list of messages under one of {', '.join(MESSAGE_KEYS)} ({name}: {chosen.what})"
-        raise UserError(f"expected {expected}, found {_keys(record.row)}")
+    try:
+        turns = chosen.read(record)
+        if not turns:
+            expected = f"a list of messages under one of {', '.join(MESSAGE_KEYS)} ({name}: {chosen.what})"
+            raise UserError(f"expected {expected}, found {_keys(record.row)}")
+    except UserError as error:
+        raise UserError(f"{error}{_hint(record, name)}") from None
     conversation = Conversation(turns, name)
     try:
         system = _take_system(record, turns)
@@ -96,6 +100,13 @@ def recognise(record: Record) -> str:
         understood = "; ".join(f"{name} ({dialect.what})" for name, dialect in DIALECTS.items())
         raise UserError(f"no known dialect: found {_keys(record.row)}; understood are {understood}")
     return name
+
+
+def _hint(record: Record, name: str) -> str:
+    with suppress(UserError):
+        other = recognise(record)
+        return "" if other == name else f"; the row looks like {other}: data_prep/messages.py reads it"
+    return ""
 
 
 def _keys(row: Mapping[str, Any]) -> str:

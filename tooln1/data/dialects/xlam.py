@@ -10,7 +10,8 @@ def read(record: Record) -> list[Turn]:
     """Read the row. Raises UserError if a field is missing."""
     missing = [key for key in _KEYS if record.row.get(key) is None]
     if missing:
-        raise UserError(f"expected the keys query, tools and answers; {', '.join(missing)} missing")
+        found = ", ".join(record.row) or "none"
+        raise UserError(f"expected the keys query, tools and answers; {', '.join(missing)} missing, found {found}")
     query = record.row["query"]
     if not isinstance(query, str):
         raise UserError(f'expected text under "query", found {type(query).__name__}')
