@@ -120,21 +120,14 @@ def examine(
     Returns:
         The findings, and the run, None if its settings cannot be composed.
     """
-    findings = []
-    # Without a logger that does not work, everything else can be checked.
-    for overrides in ([], ["trainer.logger=console"]):
-        attempt = dataclasses.replace(settings, overrides=(*settings.overrides, *overrides))
-        try:
-            run = UpcomingRun(attempt, gpus or (), planned=gpus is not None)
-            break
-        except UserError as error:
-            findings = findings or [dataclasses.replace(fault(error), subject="settings")]
-    else:
-        return findings, None
+    try:
+        run = UpcomingRun(settings, gpus or (), planned=gpus is not None)
+    except UserError as error:
+        return [Finding(FAULT, str(error), subject="settings")], None
     with quiet():
         if gpus is None and not run.on_cpu:
             run.gpus = probe_gpus()
-        return [*findings, *run_checks(run, checks)], run
+        return list(run_checks(run, checks)), run
 
 
 def run_checks(run: UpcomingRun, checks: Sequence[Check]) -> Iterator[Finding]:

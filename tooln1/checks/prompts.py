@@ -66,14 +66,16 @@ class _Rendered(NamedTuple):
 
 
 def _render(run: UpcomingRun, messages: Sequence[Mapping[str, str]]) -> _Rendered:
-    options = dict(run.config.data.get("apply_chat_template_kwargs") or {})
-    parts = [[message] for message in messages] if run.is_sft else [messages]
-    render = run.tokenizer.apply_chat_template
+    options = {"tokenize": False, **(run.config.data.get("apply_chat_template_kwargs") or {})}
     try:
-        texts = [render(part, add_generation_prompt=not run.is_sft, tokenize=False, **options) for part in parts]
+        if not run.is_sft:
+            return _Rendered(run.tokenizer.apply_chat_template(messages, add_generation_prompt=True, **options))
+        from verl.utils.tokenizer.chat_template import apply_chat_template
+
+        texts = [apply_chat_template(run.tokenizer, [one], add_generation_prompt=False, **options) for one in messages]
+        return _Rendered("\n".join(texts))
     except Exception as error:  # verl drops a row for any exception of the template
         return _Rendered("", one_line(error, 160))
-    return _Rendered("\n".join(texts))
 
 
 def _sample(path: str, column: str) -> dict[str, dict[str, Any]]:
