@@ -155,6 +155,8 @@ def test_a_system_message_comes_apart_again(tools, context, template):
         ('<tools>\n{"type": "function", "function": {"name": "f"}}\n</tools>', None, {"f"}),
         ("<tools>\n\n</tools>", None, set()),
         ('use <tools>\n<tools>\n{"name": "f"}\n\n{"name": "g"}\n</tools>', None, {"f", "g"}),
+        ('in <tools></tools>:\n<tools>\n{"name": "f"}\n</tools>\nonly those in <tools></tools>', None, {"f"}),
+        ('<tools>\n{"name": "f", "description": "</tools>"}\n</tools>', None, {"f"}),
         ('{"name": "f"}', "{tools}", {"f"}),
         ('<tools>\n{"name": "f"}\n</tools>', "LIST {tools} END", None),
     ],

@@ -8,6 +8,7 @@ template that makes the same system message of a request's tools (tooln1/chat_te
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,16 @@ def listed_tools(system: str, template: str | None = None) -> set[str] | None:
             and </tools>, as in every packaged template.
     """
     before, after = ("<tools>", "</tools>") if template is None else map(str.strip, split_template(template))
-    end = system.rfind(after) if after else len(system)
-    start = system.rfind(before, 0, max(end, 0)) if before else 0
-    if min(start, end) < 0:
-        return None
+    starts = [found.end() for found in re.finditer(re.escape(before), system)] if before else [0]
+    ends = [found.start() for found in re.finditer(re.escape(after), system)] if after else [len(system)]
+    # The tags may also stand in the instructions, with nothing between them.
+    lists = [_read_names(system[start:end]) for start in starts for end in ends if start <= end]
+    return next((names for names in lists if names), set() if set() in lists else None)
+
+
+def _read_names(lines: str) -> set[str] | None:
     try:
-        tools = [orjson.loads(line) for line in system[start + len(before) : end].split("\n") if line.strip()]
+        tools = [orjson.loads(line) for line in lines.split("\n") if line.strip()]
         return {(tool.get("function") or tool)["name"] for tool in tools}
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

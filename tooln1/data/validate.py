@@ -1,5 +1,6 @@
 """Checking a parquet file before a training run depends on it. Needs neither torch nor verl."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -122,11 +123,19 @@ def row_problem(row: Mapping[str, Any], template: str | None = None) -> str | No
         calls = read_ground_truth(decode_calls, truth, None)
     except ValueError as error:
         return f'{field}: expected a JSON list of {{"name", "arguments"}} objects ({one_line(error)})'
-    tools = listed_tools(prompt[0]["content"], template) if calls and prompt[0]["role"] == "system" else None
-    if tools is not None and (unknown := {call["name"] for call in calls} - tools):
-        listed = shorten(", ".join(sorted(tools)) or "none", 100)
-        return f"{field}: calls {', '.join(sorted(unknown))}; expected tools that the prompt lists, which are {listed}"
-    return None
+    return _unlisted_problem(field, {call["name"] for call in calls}, prompt[0], template)
+
+
+def _unlisted_problem(field: str, names: set[str], first: Mapping[str, str], template: str | None) -> str | None:
+    # Reading the whole list would take as long as everything else.
+    if first["role"] != "system" or all(f'\n{{"name": {json.dumps(name)}, ' in first["content"] for name in names):
+        return None
+    tools = listed_tools(first["content"], template)
+    if tools is None or names <= tools:
+        return None
+    listed = shorten(", ".join(sorted(tools)) or "none", 100)
+    unknown = ", ".join(sorted(names - tools))
+    return f"{field}: calls {unknown}; expected tools that the prompt lists, which are {listed}"
 
 
 def _conversation_problem(row: Mapping[str, Any], column: str) -> str | None:
