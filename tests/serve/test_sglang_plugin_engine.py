@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("sglang", reason="SGLang is not installed; it needs a GPU")
+pytest.importorskip("sglang", reason="SGLang is not installed (examples/setup_gpu.sh sglang)")
 
 from sglang.srt.entrypoints.openai.protocol import Tool
 from sglang.srt.function_call.function_call_parser import FunctionCallParser
