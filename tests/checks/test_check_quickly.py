@@ -26,6 +26,7 @@ def settings(model, parquet, tmp_path):
     return build
 
 
+@pytest.mark.cpu_engine
 def test_every_fault_is_named_on_a_line_of_its_own(settings):
     with pytest.raises(UserError) as error:
         refuse(settings("data.train_batch_size=21", model=None))

@@ -14,6 +14,8 @@ from tooln1.checks.model_shape import read_shape
 from tooln1.platforms.environment import cpu_environment
 from tooln1.settings import Settings
 
+pytestmark = pytest.mark.cpu_engine
+
 AGREEMENT = 0.2
 CONFIG = {
     "model_type": "qwen2",
@@ -46,7 +48,6 @@ def test_an_update_takes_what_is_estimated(make, tmp_path):
     assert grown == pytest.approx(sum(cpu_run(run).values()) - CPU_RUN_BYTES, rel=AGREEMENT)
 
 
-@pytest.mark.cpu_engine
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [16, 48])
 def test_a_whole_run_takes_what_is_estimated(batch, tiny_model, tiny_data, tmp_path):

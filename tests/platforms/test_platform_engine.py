@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.cpu_engine
+
 VERL = Path(next(iter(find_spec("verl").submodule_search_locations)))
 RECIPE = Path(__file__).resolve().parents[2] / "recipe" / "tool_n1" / "config"
 MARK = "@facts "
@@ -116,8 +118,6 @@ facts["config"] = engine._build_module()
 WEIGHTS = """
 import inspect
 import tooln1.platforms.cpu.weight_sync as ours
-
-pytestmark = pytest.mark.cpu_engine
 verls = ours.vLLMColocateWorkerExtension
 parameters = lambda function: list(inspect.signature(function).parameters)
 facts["signatures"] = [parameters(c.update_weights_from_ipc) for c in (ours.CPUWorkerExtension, verls)]

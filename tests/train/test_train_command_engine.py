@@ -19,6 +19,8 @@ from tooln1.settings import Settings
 from tooln1.train import launch
 from tooln1.train.record import Record
 
+pytestmark = pytest.mark.cpu_engine  # the recipe of most tests
+
 
 @pytest.fixture
 def arguments(tmp_path, tiny_model, tiny_data):
