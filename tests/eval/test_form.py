@@ -7,6 +7,7 @@ import pytest
 from tooln1.errors import UserError
 from tooln1.eval.benchmark import Case, mean
 from tooln1.eval.form import Form, load_form_template, read_response
+from tooln1.prompt import load_template
 from tooln1.reward_score.toolcall import compute_score
 
 CALLS = '[{"name": "f", "arguments": {"a": 1, "b": 1.5, "c": true, "d": null, "e": [1], "f": {"g": "h"}}}]'
@@ -138,11 +139,16 @@ def test_without_known_tools_the_native_form_cannot_ask():
         Form("", native=True).request(Case("x", "x", [], TURNS), TURNS)
 
 
-def test_a_template_like_the_papers_shows_functions_as_they_are_and_no_context(tmp_path):
-    template = load_form_template("model", "paper-like")
-    system, *turns = Form(template).request(Case("x", "x", [], [], TOOLS, "It is May."), TURNS)["messages"]
+def test_a_template_like_the_papers_shows_functions_as_they_are_and_no_system_message_of_the_case(tmp_path):
+    template, own = load_form_template("model", "paper-like"), [{"role": "system", "content": "Be brief."}, *TURNS]
+    case = Case("x", "x", [], [], TOOLS, "It is 2023.")
+    system, *turns = Form(template).request(case, own)["messages"]
+    assert system["content"].startswith("It is 2023.\n\nYou compose") and "Be brief." not in system["content"]
+    told, *_ = Form(load_template()).request(case, own)["messages"]
+    assert told["content"].startswith("It is 2023.\n\nBe brief.\n\nYou serve")
+    assert Form("", native=True).request(case, own)["messages"][1] == own[0]
     lines = [json.dumps({"type": "function", "function": tool}) for tool in TOOLS]
-    assert "<tools>\n" + "\n".join(lines) + "\n</tools>" in system["content"] and "May" not in system["content"]
+    assert "<tools>\n" + "\n".join(lines) + "\n</tools>" in system["content"]
     assert turns[-1]["content"] == json.dumps({"type": "function", "function": TURNS[-1]["tools"][0]}) + "\nmore"
     (tmp_path / "own.txt").write_text("Mine: {functions}")
     assert load_form_template("model", str(tmp_path / "own.txt")) == "Mine: {functions}"

@@ -28,8 +28,9 @@ Turns = list[dict[str, Any]]
 class Case:
     """One question. `id` is unique in its benchmark; `data` is what the benchmark's rules need besides.
 
-    `turns` is the conversation so far, as `tooln1.prompt.build_messages` takes it with tools and context. Without tools
-    (None) the turns are the whole prompt. With several turns, the ground truth is a list of calls for each.
+    `turns` is the conversation so far, as `tooln1.prompt.build_messages` takes it with tools and context; it may start
+    with a system message of the case's own. `context` is what the benchmark tells in every case. Without tools (None)
+    the turns are the whole prompt. With several turns, the ground truth is a list of calls for each.
     """
 
     id: str

@@ -182,11 +182,8 @@ class Bfcl(Benchmark):
             turns = [{**new, "tools": held_out[n]} if n in held_out else t[0] for n, t in enumerate(entry["turns"])]
             data |= {"turns": turns, "all_tools": sum(held_out.values(), tools)}
             return Case(entry["id"], category, ground_truth, turns[:1], tools, data=data)
-        # System messages are context; all the others are turns.
-        context = "\n\n".join(message["content"] for message in turns if message["role"] == "system")
-        turns = [message for message in turns if message["role"] != "system"]
         ground_truth = ground_truth_calls(category, entry["answers"], entry["declared"])
-        return Case(entry["id"], category, ground_truth, turns, tools, context, data)
+        return Case(entry["id"], category, ground_truth, turns, tools, data=data)
 
     def _for_package(self, case: Case, reading: Reading) -> Any:
         if case.data["category"] == FORMATS:

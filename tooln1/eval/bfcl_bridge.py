@@ -154,17 +154,10 @@ def score(results):
     A verdict is {"valid"} and, if it is not valid, {"error", "error_type"} in the evaluator's words. The response of a
     case with several turns is a list of turns, lists of responses.
     """
+    known = {"model_name": MODEL, "display_name": MODEL, "url": "", "org": "", "license": ""}
     # A prompted model: dots in tool names stay.
-    MODEL_CONFIG_MAPPING[MODEL] = ModelConfig(
-        model_name=MODEL,
-        display_name=MODEL,
-        url="",
-        org="",
-        license="",
-        model_handler=ToolN1Handler,
-        is_fc_model=False,
-        underscore_to_dot=False,
-    )
+    prompted = {"is_fc_model": False, "underscore_to_dot": False}
+    MODEL_CONFIG_MAPPING[MODEL] = ModelConfig(**known, **prompted, model_handler=ToolN1Handler)
     verdicts = {}
     for category, rows in results.items():
         verdicts |= judge(category, [{"id": row["id"], "result": row["response"]} for row in rows]) if rows else {}

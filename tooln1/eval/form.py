@@ -24,7 +24,7 @@ from tooln1.tools import normalize_tools
 
 READERS = ("strict", "paper")
 # In a template, the place of tools as the paper's prompt shows them: {"type": "function", "function": …}, with the
-# benchmark's own types. A prompt with it has no context.
+# benchmark's own types. As there, the prompt leaves out what a case's own system message says.
 FUNCTIONS_MARK = "{functions}"
 PAPER_LIKE = Path(__file__).with_name("paper_like.txt")
 # Deeper than any argument of a benchmark, and shallow enough for every checker's recursion.
@@ -82,14 +82,17 @@ class Form:
     def _messages(self, case: Case, turns: Turns) -> list[dict[str, str]]:
         if case.tools is None:
             return [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+        texts = [turn["content"] for turn in turns if turn["role"] == "system"]
         told = [
             {**turn, "content": "\n".join([*self._lines(turn.get("tools", ())), turn.get("content") or ""])}
             for turn in turns
+            if turn["role"] != "system"
         ]
         if FUNCTIONS_MARK not in self.template:
-            return build_messages(case.tools, told, case.context, self.template)
-        system = self.template.replace(FUNCTIONS_MARK, "\n".join(self._lines(case.tools)))
-        return [{"role": "system", "content": system}, *build_messages([], told)[1:]]
+            return build_messages(case.tools, told, "\n\n".join(filter(None, [case.context, *texts])), self.template)
+        filled = self.template.replace(FUNCTIONS_MARK, "\n".join(self._lines(case.tools)))
+        system = {"role": "system", "content": "\n\n".join(filter(None, [case.context, filled]))}
+        return [system, *build_messages([], told)[1:]]
 
     def _lines(self, tools: Sequence[Mapping[str, Any]]) -> list[str]:
         if FUNCTIONS_MARK in self.template:
