@@ -155,12 +155,13 @@ def _validator(schema: str) -> Any:
             if isinstance(value, str) and not pc.match_substring_regex(pa.scalar(value), wanted).as_py():
                 yield ValidationError(f"{shown(value)} does not match {wanted}")
 
-    schema = json.loads(schema, object_hook=_with_known_type)
+    schema = json.loads(schema, object_hook=with_known_type)
     draft = validators.extend(validators.validator_for(schema), {"pattern": pattern})
     return draft(schema, registry=Registry())  # an empty registry: no address is followed
 
 
-def _with_known_type(schema: dict[str, Any]) -> dict[str, Any]:
+def with_known_type(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema with JSON Schema's word for its type; an unknown type becomes the list of all."""
     kind = schema.get("type")
     if isinstance(kind, str):
         known = _TYPES.get(re.match(r"\w*", kind.lower())[0])

@@ -105,9 +105,8 @@ def _cases(path: Path) -> Iterator[Case]:
         if not allowed or not all(isinstance(one, dict) for one in allowed):
             raise UserError(f"{where}: id {row.get('id')!r} has no ground_truth object in {answers_path}")
         try:
-            tools = [_shown_tool(tool) for tool in row["function"]]
-            normalize_tools(tools)  # raises if one has no known shape
-            turns = _turns(row["question"], tools)
+            tools = row["function"]
+            turns = _turns(row["question"], normalize_tools(tools))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: not a question with its tools ({type(error).__name__}: {error})") from None
         yield Case(
@@ -121,13 +120,6 @@ def _cases(path: Path) -> Iterator[Case]:
             context=row.get("time") or "",
             data={"answers": allowed, "tools": row["function"]},
         )
-
-
-def _shown_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tool for the prompt: many tools that no answer uses say "arguments" where others say "parameters"."""
-    if "parameters" in tool or "arguments" not in tool:
-        return dict(tool)
-    return {("parameters" if key == "arguments" else key): value for key, value in tool.items()}
 
 
 def _turns(question: str, tools: list[dict[str, Any]]) -> Turns:

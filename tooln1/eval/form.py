@@ -20,7 +20,7 @@ from tooln1.eval.benchmark import Calls, Case, Reading, Turns
 from tooln1.files import read_text
 from tooln1.prompt import build_messages, format_call_turn
 from tooln1.reward_score import toolcall
-from tooln1.tools import normalize_tools
+from tooln1.tools import normalize_tools, with_known_type
 
 READERS = ("strict", "paper")
 # In a template, the place of tools as the paper's prompt shows them: {"type": "function", "function": …}, with the
@@ -33,15 +33,6 @@ _MOST_DIGITS = 4300  # CPython's limit on the text of an integer
 _BLOCK = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_NAME = 64
-# Types of the benchmarks' tools, by how they begin, and what JSON Schema calls them; of others nothing is said.
-_TYPES = {
-    **dict.fromkeys(("dict", "object", "hashmap"), "object"),
-    **dict.fromkeys(("float", "double", "number"), "number"),
-    **dict.fromkeys(("int", "long", "short", "byte", "bigint"), "integer"),
-    **dict.fromkeys(("str", "char"), "string"),
-    "bool": "boolean",
-    **dict.fromkeys(("list", "array", "tuple", "set"), "array"),
-}
 
 
 @dataclass(frozen=True)
@@ -199,22 +190,17 @@ def _native_names(tools: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _native_tools(tools: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for name, tool in zip(names, normalize_tools(tools), strict=True):
-        function = {"name": name, "description": tool["description"], "parameters": _schema(tool["parameters"])}
+        schema = json.loads(json.dumps(tool["parameters"]), object_hook=_native_schema)
+        function = {"name": name, "description": tool["description"], "parameters": schema}
         yield {"type": "function", "function": function}
 
 
-def _schema(schema: Any) -> Any:
-    """Write a schema in JSON Schema's types."""
-    if not isinstance(schema, Mapping):
-        return schema
-    found = {key: value for key, value in schema.items() if key != "type"}
-    declared = str(schema.get("type", "")).lower()
-    kind = next((ours for beginning, ours in _TYPES.items() if declared.startswith(beginning)), None)
-    if isinstance(schema.get("properties"), Mapping):
-        found["properties"] = {name: _schema(inner) for name, inner in schema["properties"].items()}
-    if kind == "array":
-        found["items"] = _schema(schema.get("items", {}))
-    return {"type": kind, **found} if kind else found
+def _native_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Write one level of a schema as servers take it: no unknown type, and a list says something about its items."""
+    known = with_known_type(schema)
+    if known is not schema and isinstance(known["type"], list):
+        return {key: value for key, value in schema.items() if key != "type"}
+    return {**known, "items": known.get("items", {})} if known.get("type") == "array" else known
 
 
 def _native_messages(turns: Turns, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
