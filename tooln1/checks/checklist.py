@@ -34,6 +34,7 @@ from tooln1.checks.upcoming_run import Gpu, UpcomingRun
 from tooln1.checks.with_verl import check_keys, check_validation
 from tooln1.config import require_inputs
 from tooln1.errors import UserError
+from tooln1.files import one_line
 from tooln1.settings import Settings
 
 
@@ -148,6 +149,8 @@ def _find(check: Check, run: UpcomingRun) -> Iterator[Finding]:
         yield from check.find(run)
     except UserError as error:
         yield from map(fault, error.messages)
+    except Exception as error:  # of any class: settings and files may hold anything, and verl would fail later
+        yield fault(f"cannot be checked ({type(error).__name__}: {one_line(error)}); correct the settings or the files")
 
 
 @contextlib.contextmanager

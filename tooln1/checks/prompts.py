@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from tooln1.chat_template import load_tokenizer
 from tooln1.checks.data_files import check_batch, read_rows
 from tooln1.checks.findings import Finding, fact, fault, ok, warning
-from tooln1.checks.reward import problem_of, right_response
+from tooln1.checks.reward import problem_of, report_problem, right_response
 from tooln1.checks.upcoming_run import UpcomingRun
 from tooln1.files import one_line
 from tooln1.prompt import opens_reasoning
@@ -46,6 +46,7 @@ def check_prompts(run: UpcomingRun) -> Iterator[Finding]:
     refused = {place: text for place, text in rendered.items() if text.refusal}
     if len(refused) == len(rendered):
         place, text = next(iter(refused.items()))
+        run.tokenizer = None
         yield fault(
             f"{place}: the chat template refuses every prompt ({text.refusal}); take an instruction-tuned model, whose "
             f"template knows system, user, assistant and tool messages"
@@ -142,14 +143,15 @@ def _check_responses(run: UpcomingRun, rows: Mapping[str, dict[str, Any]]) -> It
         if lost and run.has_our_reward:
             yield fault(
                 f"{run.whole_model}: {', '.join(lost)}: special tokens of the tokenizer, which verl leaves out of the "
-                f'responses that it gives to the reward; write "special": false beside them in tokenizer.json and '
-                f"tokenizer_config.json"
+                f'responses that it gives to the reward; make them ordinary ones ("special": false in tokenizer.json, and '
+                f"not among the special tokens of tokenizer_config.json)"
             )
             return
         problem = run.reward and problem_of(run, row, decoded)
         if problem:
-            report = fault if run.has_our_reward else warning
-            yield report(f"{place}: encoded and decoded by the tokenizer, {problem}; it reads {decoded!r:.200}")
+            yield report_problem(
+                run, f"{place}: encoded and decoded by the tokenizer, {problem}; it reads {decoded!r:.200}"
+            )
             return
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -34,8 +35,9 @@ def check_reward(run: UpcomingRun) -> Iterator[Finding]:
 
     try:
         run.reward = get_custom_reward_fn(run.config)
-    except Exception as error:  # any class: a user's file is imported
-        yield fault(f"{where}: cannot be loaded ({type(error).__name__}: {error}); expected {_OURS}")
+    except (Exception, SystemExit) as error:  # any class: a user's file is imported
+        cause = error.__cause__ or error
+        yield fault(f"{where}: cannot be loaded ({type(cause).__name__}: {cause}); expected {_OURS}")
         return
     count = 0
     for file in [*run.train_files, *run.val_files] if run.rows and run.val_rows else ():
@@ -45,13 +47,16 @@ def check_reward(run: UpcomingRun) -> Iterator[Finding]:
                 break
             problem = problem_of(run, row, right_response(run, row))
             if problem:
-                # Another reward may well expect another kind of response.
-                report = fault if run.has_our_reward or "raises" in problem else warning
-                yield report(f"{where}: row {number} of {file}: {problem}")
+                yield report_problem(run, f"{where}: row {number} of {file}: {problem}")
                 run.reward = None
                 return
             count += 1
     yield ok(f"{path}: rewards the right response to each of {count:,} rows" if count else f"{path}: can be loaded")
+
+
+def report_problem(run: UpcomingRun, problem: str) -> Finding:
+    """A fault; a warning if another reward works but scores low: it may well expect another kind of response."""
+    return warning(problem) if not run.has_our_reward and " scores " in problem else fault(problem)
 
 
 def right_response(run: UpcomingRun, row: Mapping[str, Any]) -> str:
@@ -71,8 +76,10 @@ def problem_of(run: UpcomingRun, row: Mapping[str, Any], response: str) -> str |
             result.close()
             return None
         score = result["score"] if isinstance(result, dict) else result
-    except Exception as error:  # any class: it is a user's function
+    except (Exception, SystemExit) as error:  # any class: it is a user's function
         return f"raises {type(error).__name__}: {error}; correct it or reward_kwargs"
-    if not isinstance(score, (int, float)) or not score > 0:
-        return f"the response with the right calls scores {score!r}, expected more than 0; correct the function or row"
+    if not isinstance(score, (int, float)) or math.isnan(score):
+        return f"returns {score!r}, expected a number, or a dictionary with the number score; correct the function"
+    if score <= 0:
+        return f"the response with the right calls scores {score}, expected more than 0; correct the function or row"
     return None
