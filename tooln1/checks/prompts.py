@@ -143,7 +143,7 @@ def _check_responses(run: UpcomingRun, rows: Mapping[str, dict[str, Any]]) -> It
         if lost and run.has_our_reward:
             yield fault(
                 f"{run.whole_model}: {', '.join(lost)}: special tokens of the tokenizer, which verl leaves out of the "
-                f'responses that it gives to the reward; make them ordinary tokens ("special": false in tokenizer.json, '
+                f'responses that it gives to the reward; make them ordinary ones ("special": false in tokenizer.json, '
                 f"and not among the special tokens of tokenizer_config.json)"
             )
             return
