@@ -68,7 +68,7 @@ def test_pass_hat_draws_from_the_repeats(counts, k, share):
 
 
 # How likely each case is right: all the same, or easy and hard ones.
-EVEN, MIXED = np.full(300, 0.8), np.repeat([0.0, 0.5, 0.9, 1.0], [20, 60, 120, 100])
+EVEN, MIXED = np.full(150, 0.8), np.repeat([0.0, 0.5, 0.9, 1.0], [10, 30, 60, 50])
 
 
 def interval_over_cases(counts):

@@ -42,8 +42,8 @@ def read(output):
     return json.loads((output / "summary.json").read_text()), rows
 
 
-def test_the_files_have_the_documented_fields(tmp_path, oracle, data, capsys):
-    summary, rows = evaluate(oracle, data, tmp_path, "--limit", "2", bench="api_bank,acebench")
+def test_the_files_have_the_documented_fields(tmp_path, oracle, few, capsys):
+    summary, rows = evaluate(oracle, few, tmp_path, "--limit", "2", bench="api_bank,acebench")
     assert summary.keys() == {"model", "created", "settings", "benchmarks", "published"}
     assert (summary["model"], summary["settings"]["limit"]) == ("oracle", 2)
     assert summary["published"] == published() and "Tool-N1-7B (paper)" in capsys.readouterr().out
@@ -64,9 +64,9 @@ def test_the_files_have_the_documented_fields(tmp_path, oracle, data, capsys):
     assert lines[0].keys() == {"settings"} and len(lines) == 1 + len(rows)
 
 
-def test_mistakes_are_counted_and_shown(tmp_path, oracle, data):
+def test_mistakes_are_counted_and_shown(tmp_path, oracle, few):
     oracle.answer = lambda case: say_damaged(case) if case.id.startswith("apibank") else say_prose(case)
-    summary, _ = evaluate(oracle, data, tmp_path, "--limit", "4", bench="api_bank,acebench")
+    summary, _ = evaluate(oracle, few, tmp_path, "--limit", "4", bench="api_bank,acebench")
     assert summary["benchmarks"]["acebench"]["errors"] == {**dict.fromkeys(MISTAKES, 0), "format": 32}
     assert summary["benchmarks"]["api_bank"]["errors"] == {**dict.fromkeys(MISTAKES, 0), "wrong_type": 4}
     page = (tmp_path / "summary.md").read_text()
@@ -75,10 +75,10 @@ def test_mistakes_are_counted_and_shown(tmp_path, oracle, data):
     assert page.count("- acebench `") == 3
 
 
-def test_unanswered_cases_are_in_no_figure_and_asked_by_the_next_run(tmp_path, oracle, data, capsys):
+def test_unanswered_cases_are_in_no_figure_and_asked_by_the_next_run(tmp_path, oracle, few, capsys):
     oracle.answer = lambda case: (500, {}) if case.id == "apibank_l1/1" else say(case)
     with pytest.raises(SystemExit) as stopped:
-        evaluate(oracle, data, tmp_path, "--limit", "3", "--retries", "0")
+        evaluate(oracle, few, tmp_path, "--limit", "3", "--retries", "0")
     assert stopped.value.code == 1
     assert "cases without a response, in no figure: 1;" in capsys.readouterr().err
     summary, rows = read(tmp_path)
@@ -88,7 +88,7 @@ def test_unanswered_cases_are_in_no_figure_and_asked_by_the_next_run(tmp_path, o
     assert {(row["correct"], row["response"]) for row in rows if row["id"] == "apibank_l1/1"} == {(None, None)}
     oracle.answer = say
     asked = sum(oracle.asked.values())
-    summary, _ = evaluate(oracle, data, tmp_path, "--limit", "3")
+    summary, _ = evaluate(oracle, few, tmp_path, "--limit", "3")
     assert not summary["benchmarks"]["api_bank"]["unanswered"]
     assert sum(oracle.asked.values()) == asked + 1
 
@@ -100,23 +100,23 @@ def test_unanswered_cases_are_in_no_figure_and_asked_by_the_next_run(tmp_path, o
         (completion(message={"content": "I"}, finish_reason="content_filter"), "content_filter"),
     ],
 )
-def test_what_is_no_response_ends_the_run_and_counts_nowhere(tmp_path, oracle, data, capsys, body, words):
+def test_what_is_no_response_ends_the_run_and_counts_nowhere(tmp_path, oracle, few, capsys, body, words):
     oracle.answer = lambda case: (200, body) if len(oracle.asked) > 5 else say(case)
     options = ("--limit", "30", "--retries", "0", "--concurrency", "1")
     with pytest.raises(SystemExit) as stopped:
-        evaluate(oracle, data, tmp_path, *options)
+        evaluate(oracle, few, tmp_path, *options)
     assert stopped.value.code == 2 and words in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["responses.jsonl"]
     oracle.answer, asked = say, oracle.asked.total()
-    summary, _ = evaluate(oracle, data, tmp_path, *options)
+    summary, _ = evaluate(oracle, few, tmp_path, *options)
     assert oracle.asked.total() - asked == 25
     assert summary["benchmarks"]["api_bank"]["categories"]["level_1_call"]["scored"] == 30
 
 
-def test_a_message_in_parts_is_judged(tmp_path, oracle, data):
+def test_a_message_in_parts_is_judged(tmp_path, oracle, few):
     parts = lambda text: [{"type": "text", "text": text[:20]}, {"type": "text", "text": text[20:]}]  # noqa: E731
     oracle.answer = lambda case: (200, completion(message={"content": parts(say(case))}))
-    assert evaluate(oracle, data, tmp_path, "--limit", "3")[0]["benchmarks"]["api_bank"]["accuracy"] == 1.0
+    assert evaluate(oracle, few, tmp_path, "--limit", "3")[0]["benchmarks"]["api_bank"]["accuracy"] == 1.0
 
 
 def test_rows_are_evaluated_with_their_responses(tmp_path, oracle, tiny_data):
@@ -133,11 +133,11 @@ def test_rows_are_evaluated_with_their_responses(tmp_path, oracle, tiny_data):
     assert all(row["response"].startswith("<think>") for row in results)
 
 
-def test_a_folder_of_other_settings_is_refused_in_one_line(tmp_path, oracle, data, capsys):
-    evaluate(oracle, data, tmp_path, "--limit", "1")
+def test_a_folder_of_other_settings_is_refused_in_one_line(tmp_path, oracle, few, capsys):
+    evaluate(oracle, few, tmp_path, "--limit", "1")
     for options in (["--temperature", "0.5"], ["--bench", "acebench"], ["--form", "dialogues"]):
         with pytest.raises(SystemExit) as stopped:
-            evaluate(oracle, data, tmp_path, "--limit", "1", *options)
+            evaluate(oracle, few, tmp_path, "--limit", "1", *options)
         assert stopped.value.code == 2
         [line] = [line for line in capsys.readouterr().err.splitlines() if "choose another --output" in line]
 
@@ -159,17 +159,17 @@ def test_a_folder_of_other_settings_is_refused_in_one_line(tmp_path, oracle, dat
         (["compare", "/nowhere", "/nowhere"], "/nowhere/summary.json: cannot be read"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(arguments, message, capsys, data):
+def test_mistakes_are_one_line_and_exit_code_2(arguments, message, capsys, few):
     with pytest.raises(SystemExit) as stopped:
-        main([str(data) if one == "DATA" else one for one in arguments])
+        main([str(few) if one == "DATA" else one for one in arguments])
     assert stopped.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
 
 
-def test_ctrl_c_is_one_line_and_the_same_command_resumes(tmp_path, oracle, data):
+def test_ctrl_c_is_one_line_and_the_same_command_resumes(tmp_path, oracle, few):
     oracle.answer = lambda case: time.sleep(0.02) or say(case)
-    arguments = ["eval", oracle.url, "--bench", "api_bank", "--data", str(data), "--output", str(tmp_path)]
+    arguments = ["eval", oracle.url, "--bench", "api_bank", "--data", str(few), "--output", str(tmp_path)]
     arguments += ["--limit", "60", "--concurrency", "2"]
     process = subprocess.Popen([sys.executable, "-m", "tooln1.cli", *arguments], stderr=subprocess.PIPE, text=True)
     while len(oracle.asked) < 20:
@@ -187,22 +187,22 @@ def test_ctrl_c_is_one_line_and_the_same_command_resumes(tmp_path, oracle, data)
     assert read(tmp_path)[0]["benchmarks"]["api_bank"]["categories"]["level_1_call"]["scored"] == 60
 
 
-def test_another_template_writes_the_prompts(tmp_path, oracle, data):
+def test_another_template_writes_the_prompts(tmp_path, oracle, few):
     template = tmp_path / "direct.txt"
     template.write_text("Tools:\n{tools}\nCall them in <tool_call></tool_call>.")
-    oracle.know(AceBench(data), Form(template.read_text()))
+    oracle.know(AceBench(few), Form(template.read_text()))
     # Without <think> in the template, the calls are the whole response.
     oracle.answer = lambda case: say(case).split("</think>")[1]
     options = ["--limit", "2", "--template", str(template)]
-    summary, rows = evaluate(oracle, data, tmp_path / "out", *options, bench="acebench")
+    summary, rows = evaluate(oracle, few, tmp_path / "out", *options, bench="acebench")
     assert summary["benchmarks"]["acebench"]["accuracy"] == 1.0
     assert rows[0]["response"].strip().startswith("<tool_call>")
     _, tools = split_system(oracle.bodies[-1]["messages"][0]["content"], template.read_text())
     assert tools
 
 
-def test_repeats_differ_in_seed_and_order_of_tools_and_show_how_steady_the_model_is(tmp_path, oracle, data):
-    oracle.know(AceBench(data), Form("", native=True))
+def test_repeats_differ_in_seed_and_order_of_tools_and_show_how_steady_the_model_is(tmp_path, oracle, few):
+    oracle.know(AceBench(few), Form("", native=True))
     times = {}
 
     def sometimes(case):
@@ -212,7 +212,7 @@ def test_repeats_differ_in_seed_and_order_of_tools_and_show_how_steady_the_model
     # Requests whose tools are shuffled have the same messages.
     oracle.answer = sometimes
     options = ["--interface", "tools", "--limit", "2", "--temperature", "0.7", "--shuffle-tools", "--seed", "5"]
-    summary, rows = evaluate(oracle, data, tmp_path, *options, "--repeats", "3", bench="acebench")
+    summary, rows = evaluate(oracle, few, tmp_path, *options, "--repeats", "3", bench="acebench")
     assert sorted({body["seed"] for body in oracle.bodies if "seed" in body}) == [5, 6, 7]
     orders = {}
     for body in oracle.bodies:
@@ -230,7 +230,7 @@ def test_repeats_differ_in_seed_and_order_of_tools_and_show_how_steady_the_model
     assert [row["repeat"] for row in rows if row["id"] == rows[0]["id"]] == [0, 1, 2]
     assert "| if asked again | pass^3 % |" in re.sub(" +", " ", (tmp_path / "summary.md").read_text())
     asked = oracle.asked.total()
-    summary, _ = evaluate(oracle, data, tmp_path, *options, "--repeats", "4", bench="acebench")
+    summary, _ = evaluate(oracle, few, tmp_path, *options, "--repeats", "4", bench="acebench")
     assert oracle.asked.total() == asked + 16 and summary["benchmarks"]["acebench"]["repeats"]["count"] == 4
     main(["compare", str(tmp_path), str(tmp_path)])
 
@@ -240,38 +240,38 @@ def call_natively(case):
     return {"content": None, "tool_calls": [{"id": "x", "type": "function", "function": call} for call in calls]}
 
 
-def test_any_model_calls_in_its_servers_own_way(tmp_path, oracle, data):
-    oracle.know(AceBench(data), Form("", native=True))
+def test_any_model_calls_in_its_servers_own_way(tmp_path, oracle, few):
+    oracle.know(AceBench(few), Form("", native=True))
     oracle.answer = call_natively
     options = ["--interface", "tools", "--limit", "2"]
-    summary, rows = evaluate(oracle, data, tmp_path, *options, bench="acebench")
+    summary, rows = evaluate(oracle, few, tmp_path, *options, bench="acebench")
     assert (summary["benchmarks"]["acebench"]["accuracy"], summary["settings"]["interface"]) == (1.0, "tools")
     assert oracle.bodies[-1]["tools"][0]["type"] == "function"
     assert json.loads(rows[0]["response"])[0]["name"] == rows[0]["calls"][0]["name"]
     oracle.answer = say_prose
-    _, rows = evaluate(oracle, data, tmp_path / "prose", *options, bench="acebench")
+    _, rows = evaluate(oracle, few, tmp_path / "prose", *options, bench="acebench")
     assert {row["error"] for row in rows} == {"wrong_tool"}  # a text is no call, and no mistake of format
 
 
-def test_a_server_that_reads_the_calls_out_of_a_prompted_response_is_no_endpoint_for_it(tmp_path, oracle, data, capsys):
+def test_a_server_that_reads_the_calls_out_of_a_prompted_response_is_no_endpoint_for_it(tmp_path, oracle, few, capsys):
     oracle.answer = call_natively
     with pytest.raises(SystemExit):
-        evaluate(oracle, data, tmp_path, "--limit", "2", "--retries", "0", bench="acebench")
+        evaluate(oracle, few, tmp_path, "--limit", "2", "--retries", "0", bench="acebench")
     assert "holds no response" in capsys.readouterr().err
 
 
-def test_the_papers_reader_needs_no_reasoning(tmp_path, oracle, data):
+def test_the_papers_reader_needs_no_reasoning(tmp_path, oracle, few):
     oracle.answer = lambda case: "So: " + say(case).split("</think>")[1] + " Done."
-    summary, _ = evaluate(oracle, data, tmp_path, "--limit", "2", bench="acebench")
+    summary, _ = evaluate(oracle, few, tmp_path, "--limit", "2", bench="acebench")
     assert summary["benchmarks"]["acebench"]["errors"]["format"] == 16
-    summary, _ = evaluate(oracle, data, tmp_path / "paper", "--limit", "2", "--reader", "paper", bench="acebench")
+    summary, _ = evaluate(oracle, few, tmp_path / "paper", "--limit", "2", "--reader", "paper", bench="acebench")
     assert summary["benchmarks"]["acebench"]["accuracy"] == 1.0
 
 
-def test_compare_shows_what_was_gained_and_lost(tmp_path, oracle, data, capsys):
-    evaluate(oracle, data, tmp_path / "a", "--limit", "1", bench="acebench")
+def test_compare_shows_what_was_gained_and_lost(tmp_path, oracle, few, capsys):
+    evaluate(oracle, few, tmp_path / "a", "--limit", "1", bench="acebench")
     oracle.answer = say_damaged
-    evaluate(oracle, data, tmp_path / "b", "--limit", "2", bench="acebench")
+    evaluate(oracle, few, tmp_path / "b", "--limit", "2", bench="acebench")
     capsys.readouterr()
     main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "a")])
     other, same = capsys.readouterr().out.split("\n## ")[1:]
