@@ -213,6 +213,26 @@ def _serve(commands: argparse._SubParsersAction) -> None:
     options = Parser(add_help=False)
     options.add_argument("--template", help="another prompt template: a file, thinking, compact, or direct")
     options.add_argument("--chat-template", metavar="FILE", help="replaces the model's own chat template")
+    options.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)"
+    )
+    options.add_argument("--port", type=not_negative, default=8000, help="port to listen on (default: %(default)s)")
+    options.add_argument(
+        "--api-key",
+        "--api_key",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="every request but /health and /ping must carry it (better: the variable VLLM_API_KEY)",
+    )
+    options.add_argument(
+        "--shutdown-timeout",
+        "--shutdown_timeout",
+        type=not_negative,
+        default=30,
+        metavar="S",
+        help="seconds that running requests have after SIGTERM or Ctrl-C (default: %(default)s)",
+    )
     options.add_argument("--dry-run", action="store_true", help="print the command instead of running it")
     parser = commands.add_parser(
         "serve",
@@ -224,18 +244,28 @@ def _serve(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("vllm_options", nargs=argparse.REMAINDER, metavar="VLLM_OPTION", help="options of vllm serve")
 
     def command(arguments: argparse.Namespace) -> None:
-        from tooln1.serve.command import build_command
+        from tooln1.serve.command import build_command, check_address, show_command
         from tooln1.serve.command import run as run_server
+        from tooln1.serve.middleware import KEYS_VARIABLE
 
         # After MODEL argparse takes everything for VLLM_OPTION, also our own options.
         arguments, further = options.parse_known_args(arguments.vllm_options, arguments)
-        command, environment = build_command(arguments.checkpoint, further, arguments.template, arguments.chat_template)
-        line = shlex.join([*(f"{key}={value}" for key, value in environment.items()), *command])
+        if further and not further[0].startswith("-"):  # it may be a key, so it is not shown
+            raise UserError("a word that belongs to no option follows MODEL; give --api-key once for each key")
+        places = [
+            f"--{name}={getattr(arguments, name.replace('-', '_'))}" for name in ("host", "port", "shutdown-timeout")
+        ]
+        command, environment = build_command(
+            arguments.checkpoint, [*places, *further], arguments.template, arguments.chat_template, arguments.api_key
+        )
+        line = show_command(command, environment)
         if arguments.dry_run:
             print(line)
             return
+        if not any(option.startswith("--uds") for option in further):
+            check_address(arguments.host, arguments.port, has_key=bool(environment[KEYS_VARIABLE]))
         print(line, file=sys.stderr)
-        run_server(command, environment)
+        run_server(command, environment, arguments.shutdown_timeout)
 
     parser.set_defaults(run=command)
 

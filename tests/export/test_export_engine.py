@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tooln1.chat_template import read_chat_template
 from tooln1.cli import main
 from tooln1.data.rows import TEMPLATE_KEY
-from tooln1.errors import UserError
+from tooln1.errors import ProcessError, UserError
 from tooln1.export.export import check_model_folder, merge, write_prompt
 from tooln1.prompt import build_messages, load_template
 
@@ -206,3 +206,54 @@ def test_adapters_are_merged_into_the_weights(tiny_model, tmp_path, write_checkp
     assert not torch.allclose(expected[name], base[name], atol=0.05)  # the adapters do something
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, atol=0.05, rtol=0.05, msg=name)
+
+
+class Trap:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_a_checkpoint_that_holds_more_than_weights_is_refused_and_runs_nothing(model, tmp_path, write_checkpoint):
+    write_checkpoint(tmp_path / "step", model)
+    shard = tmp_path / "step" / "actor" / "model_world_size_1_rank_0.pt"
+    torch.save({**model.state_dict(), "more": Trap(str(tmp_path / "ran"))}, shard)
+    with pytest.raises(ProcessError, match="Weights only load failed"):
+        merge(tmp_path / "step", tmp_path / "merged", tmp_path / "log")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_sharded_tensors_are_weights(model, tmp_path, write_checkpoint):
+    """What FSDP2 saves on several ranks, here on one."""
+    from torch import distributed
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    write_checkpoint(tmp_path / "step", model)
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,), mesh_dim_names=("fsdp",))
+        sharded = {name: distribute_tensor(one.clone(), mesh, [Shard(0)]) for name, one in model.state_dict().items()}
+        torch.save(sharded, tmp_path / "step" / "actor" / "model_world_size_1_rank_0.pt")
+    finally:
+        distributed.destroy_process_group()
+    merge(tmp_path / "step", tmp_path / "merged", tmp_path / "log")
+    check_model_folder(tmp_path / "merged")
+
+
+@pytest.mark.parametrize("load", [read_chat_template, check_model_folder])
+def test_code_that_a_model_brings_is_never_run(load, copy, tmp_path, monkeypatch):
+    (copy / "tok.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Tok: pass\n")
+    config = json.loads((copy / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "Tok", "auto_map": {"AutoTokenizer": ["tok.Tok", None]}}
+    (copy / "tokenizer_config.json").write_text(json.dumps(config))
+    (copy / "config.json").write_text('{"model_type": "mine", "auto_map": {"AutoConfig": "tok.Tok"}}')
+    (copy / "chat_template.jinja").unlink()
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers would ask
+    with pytest.raises(UserError, match="trust_remote_code"):
+        load(copy)
+    assert not (tmp_path / "ran").exists()

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def surroundings(tmp_path, monkeypatch):
     """vLLM's CPU build, as far as the command needs it, and a folder for temporary files."""
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(command, "_vllm_is_for_cpu", lambda: True)
-    for name in command.CPU_ENVIRONMENT:
+    for name in (*command.CPU_ENVIRONMENT, "VLLM_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
@@ -72,7 +73,7 @@ def option(words, name):
 
 def test_an_exported_model_is_served_as_it_is_with_our_parsers(dry_run, exported, tmp_path):
     words = dry_run(exported, "--port", "8001")
-    assert str(exported) in words and words[-2:] == ["--port", "8001"]
+    assert str(exported) in words and (option(words, "port"), option(words, "host")) == ("8001", "127.0.0.1")
     assert option(words, "chat-template") is None and not list((tmp_path / "tmp").iterdir())
     assert option(words, "tool-call-parser") == option(words, "reasoning-parser") == "tool_n1"
     for plugin in ("tool-parser-plugin", "reasoning-parser-plugin"):
@@ -90,6 +91,63 @@ def test_the_environments_own_settings_are_kept(dry_run, exported, monkeypatch):
     assert "VLLM_CPU_KVCACHE_SPACE=2" in dry_run(exported)
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
     assert not any(word.startswith("VLLM_CPU_KVCACHE_SPACE") for word in dry_run(exported))
+
+
+@pytest.mark.parametrize("options", [["--api-key", "secret"], ["--api_key=secret", "--api-key", "other"], []])
+def test_a_key_is_neither_shown_nor_on_the_command_line(options, dry_run, exported, monkeypatch):
+    monkeypatch.setenv("VLLM_API_KEY", "of the environment")
+    words = dry_run(exported, *options)
+    assert "TOOLN1_API_KEYS=..." in words and option(words, "middleware") == "tooln1.serve.middleware.Guard"
+    assert not any("secret" in word or "other" in word or "environment" in word for word in words)
+    keys = [word for word in " ".join(options).replace("=", " ").split() if not word.startswith("-")]
+    line, environment = command.build_command(str(exported), [], api_keys=keys)
+    assert environment["TOOLN1_API_KEYS"].split("\n") == (keys or ["of the environment"])
+    assert not environment["VLLM_API_KEY"] and not any("secret" in word for word in line)
+
+
+@pytest.fixture
+def run_server(monkeypatch):
+    """Records what would run as the server."""
+    ran = []
+    monkeypatch.setattr(command, "run", lambda *arguments: ran.append(arguments))
+    return ran
+
+
+@pytest.mark.parametrize(
+    "options, warned",
+    [
+        (["--host", "0.0.0.0"], True),
+        (["--host", ""], True),
+        (["--host", "0.0.0.0", "--api-key", "k"], False),
+        (["--host", "localhost"], False),
+        ([], False),
+    ],
+)
+def test_a_server_for_strangers_without_a_key_is_warned_of(options, warned, exported, run_server, capsys):
+    main(["serve", str(exported), "--port", "0", "--shutdown-timeout", "5", *options])
+    assert ("without --api-key: whoever reaches port 0 may use the model" in capsys.readouterr().err) == warned
+    assert run_server[0][2] == 5
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            ["--port", "{taken}"],
+            "cannot listen on 127.0.0.1, port {taken}: Address already in use; choose another --port",
+        ),
+        (["--port", "70000"], "port 70000: bind(): port must be 0-65535"),
+        (["--host", "nowhere.invalid"], "cannot listen on nowhere.invalid, port 8000: "),
+        (["--api-key", "secret", "other"], "a word that belongs to no option follows MODEL"),
+    ],
+)
+def test_an_address_that_cannot_be_listened_on_is_one_line(options, message, exported, run_server, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        with pytest.raises(SystemExit) as stopped:
+            main(["serve", str(exported), *(option.format(taken=taken) for option in options)])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and message.format(taken=taken) in line and not run_server
 
 
 @pytest.mark.parametrize("first", [True, False])

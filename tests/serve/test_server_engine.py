@@ -7,7 +7,18 @@ server reports.
 
 import asyncio
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 pytest.importorskip("vllm", reason="vLLM is not installed")
@@ -17,6 +28,7 @@ import openai
 
 from tooln1.endpoint import render
 from tooln1.prompt import build_messages, format_response, load_template, split_system
+from tooln1.serve.server import _free_port
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"x": {}}}}}
@@ -182,6 +194,16 @@ def tool_calls(arguments):
     return [*ASKED, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "a", "content": ""}]
 
 
+def with_schema(schema):
+    return {"tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]}
+
+
+HUGE = {"type": "string", "pattern": "^(ab{1,9000}c{1,9000}){1,12000}$"}
+CHAIN = {}
+for _ in range(300):
+    CHAIN = {"type": "object", "properties": {"a": CHAIN}}
+
+
 @pytest.mark.parametrize(
     "fields, status",
     [
@@ -191,9 +213,13 @@ def tool_calls(arguments):
         ({"tool_choice": {"type": "function", "function": {"name": "unknown"}}}, 400),
         ({"tools": []}, 400),
         # No JSON Schema, so any object will do.
-        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": 7}}}]}, 200),
+        (with_schema({"type": 7}), 200),
+        (with_schema({"$defs": None, "type": "object", "properties": {"x": {"$ref": "#"}}}), 200),
+        (with_schema({"$ref": "#"}), 200),
+        (with_schema(True), 400),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": HUGE}}}, 400),
     ],
-    ids=["arguments", "depth", "role", "choice", "no tools", "schema"],
+    ids=["arguments", "depth", "role", "choice", "no tools", "schema", "null", "circle", "boolean", "format"],
 )
 def test_a_bad_request_is_answered_and_the_server_lives(fields, status, ask):
     fields = {"tools": TOOLS, "tool_choice": "required", "max_tokens": 1, **fields}
@@ -204,3 +230,101 @@ def test_a_bad_request_is_answered_and_the_server_lives(fields, status, ask):
             ask(**fields)
         assert error.value.status_code == status
     assert answer(ask(RESPONSE, tools=TOOLS))[-1] == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    "schema", [HUGE, {"type": "object", "properties": {"x": HUGE}}, CHAIN], ids=["root", "inside", "deep"]
+)
+def test_a_schema_that_compiles_for_long_keeps_nobody_waiting(schema, ask, client):
+    done = threading.Event()
+
+    def watch():
+        """The longest time that another client waits for an answer."""
+        longest = 0.0
+        while not done.is_set():
+            start = time.monotonic()
+            ask(max_tokens=1)
+            longest = max(longest, time.monotonic() - start)
+        return longest
+
+    with ThreadPoolExecutor() as pool:
+        longest = pool.submit(watch)
+        start = time.monotonic()
+        try:
+            ask(tool_choice="required", max_tokens=1, **with_schema(schema))
+        except openai.BadRequestError as error:  # the chat template may not write it
+            assert "recursion" in str(error)
+        seconds = time.monotonic() - start
+        done.set()
+        assert longest.result() < 10 and seconds < 10
+
+
+@pytest.fixture(scope="module")
+def guarded(tiny_model, tmp_path_factory):
+    """A server with a key, and its log: (process, address, log)."""
+    log = tmp_path_factory.mktemp("guarded") / "log.txt"
+    port = _free_port()
+    options = ["--port", str(port), "--api-key", "secret", "--max-num-seqs", "16", "--shutdown-timeout", "5"]
+    command = [sys.executable, "-m", "tooln1.cli", "serve", str(tiny_model), *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 600
+    while status(f"{address}/health") != 200:
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
+        time.sleep(0.5)
+    yield process, address, log
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def status(address, key=None, **fields):
+    """The HTTP status of a request, None if there is no answer."""
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    body = json.dumps(fields).encode() if fields else None
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=120) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def test_the_key_is_needed_everywhere_and_shown_nowhere(guarded):
+    process, address, log = guarded
+    body = {"messages": ASKED, "max_tokens": 1}
+    for path, fields in {
+        "/v1/models": {},
+        "/metrics": {},
+        "/version": {},
+        "/openapi.json": {},
+        "/invocations": body,
+        "/tokenize": {"prompt": "x"},
+        "/v1/chat/completions": body,
+        "/v1/responses": {"input": "x", "max_output_tokens": 1},
+    }.items():
+        assert status(address + path, **fields) == status(address + path, "other", **fields) == 401, path
+        assert status(address + path, "secret", **fields) == 200, path
+    assert status(f"{address}/health") == status(f"{address}/ping") == 200
+    assert "secret" not in log.read_text()
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    assert len(family) > 1 and not any("secret" in " ".join(one.cmdline()) for one in family)
+    listening = {one.laddr.ip for member in family for one in member.net_connections() if one.status == "LISTEN"}
+    assert listening <= {"127.0.0.1", "::1"}
+
+
+def test_sigterm_ends_running_requests_within_a_bound(guarded):
+    """The last test: it ends the server."""
+    process, address, log = guarded
+    body = {"messages": ASKED, "max_tokens": 8000, "ignore_eos": True, "tool_choice": "none"}
+    with ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(status, f"{address}/v1/chat/completions", "secret", **body) for _ in range(12)]
+        while not re.search(r"Running: [1-9]", log.read_text()) and not all(one.done() for one in answers):
+            time.sleep(0.5)
+        start = time.monotonic()
+        process.terminate()
+        process.wait(60)
+        assert time.monotonic() - start < 5 + 15 + 10
+        assert [one.result(10) for one in answers]  # each ended, with a response or an error
+    assert status(f"{address}/health") is None

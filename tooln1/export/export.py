@@ -102,14 +102,20 @@ def merge(checkpoint: Path, target: Path, log: Path) -> None:
     """Write the model of a checkpoint of either trainer to ``target`` in Hugging Face's format, in bfloat16.
 
     Raises:
-        ProcessError: verl's merger failed; its output is in ``log``.
+        ProcessError: verl's merger failed, also because a shard holds more than weights; its output is in ``log``.
     """
     # PPO keeps the policy in a folder actor/; a checkpoint of the SFT trainer is the model.
     shards = checkpoint / "actor" if (checkpoint / "actor").is_dir() else checkpoint
     command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
-    run_stage([*command, "--local_dir", str(shards), "--target_dir", str(target)], os.environ, log)
+    run_stage([*command, "--local_dir", str(shards), "--target_dir", str(target)], _weights_only(), log)
     if (target / _ADAPTER).is_dir():
         _merge_adapter(target)
+
+
+def _weights_only() -> dict[str, str]:
+    """Return the environment in which torch.load reads weights and runs no code: a pickle could hold any."""
+    others = {key: value for key, value in os.environ.items() if key != "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"}
+    return {**others, "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
 
 
 def write_prompt(model: Path, train_files: Sequence[Path]) -> None:
@@ -139,13 +145,14 @@ def check_model_folder(folder: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     try:
-        config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: does not load: {error}") from None
     if not tokenizer.chat_template:
         raise UserError(f"{folder}: the tokenizer has no chat template; start from an instruction-tuned model")
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     shapes = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -181,7 +188,7 @@ def _merge_adapter(folder: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, trust_remote_code=False)
     merged = PeftModel.from_pretrained(base, folder / _ADAPTER).merge_and_unload()
     for weights in [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]:
         weights.unlink()

@@ -1,7 +1,10 @@
 """``tooln1 serve``: `vllm serve` with the parsers and the settings that the response format needs."""
 
 import importlib.util
+import ipaddress
 import os
+import shlex
+import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +23,7 @@ from tooln1.errors import UserError
 from tooln1.files import read_text
 from tooln1.processes import temporary_folders
 from tooln1.reward_score.toolcall import THINK
+from tooln1.serve.middleware import KEYS_VARIABLE
 
 PARSERS = Path(__file__).with_name("vllm_parsers.py")
 
@@ -30,7 +34,11 @@ CPU_ENVIRONMENT = {"TORCHDYNAMO_DISABLE": "1", "VLLM_CPU_KVCACHE_SPACE": "2"}
 
 
 def build_command(
-    checkpoint: str, options: Sequence[str], template: str | None = None, chat_template: str | None = None
+    checkpoint: str,
+    options: Sequence[str],
+    template: str | None = None,
+    chat_template: str | None = None,
+    api_keys: Sequence[str] = (),
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command that serves a model, and the variables to add to its environment.
 
@@ -43,6 +51,7 @@ def build_command(
         template: the prompt template: a file, or the name of one in tooln1/templates/; by default the one that the
             model notes, or the thinking template.
         chat_template: a file that replaces the model's own chat template.
+        api_keys: what clients must send one of; by default the environment's VLLM_API_KEY, or nothing.
 
     Raises:
         UserError: vLLM is missing, or the model or a template is missing or broken.
@@ -57,7 +66,10 @@ def build_command(
         served = build_chat_template(carried, load_model_template(checkpoint, template))
     settings = _settings(reasons=THINK in split_chat_template(served)[0])
     start = ["-m", "vllm.entrypoints.cli.main", "serve", checkpoint]
-    environment = {}
+    # The keys go into a variable: anyone may read a command line, and vLLM logs its options. Ours replaces vLLM's own
+    # check, which covers fewer paths.
+    keys = [key for key in (api_keys or [os.environ.get("VLLM_API_KEY")]) if key]
+    environment = {KEYS_VARIABLE: "\n".join(keys), "VLLM_API_KEY": ""}
     if chat_template or served != carried:
         environment[CHAT_TEMPLATE_VARIABLE] = _write_temporary(served)
         settings.append(f"--chat-template={environment[CHAT_TEMPLATE_VARIABLE]}")
@@ -69,9 +81,37 @@ def build_command(
     return [sys.executable, *start, *settings, *options], environment
 
 
-def run(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Replace this process by the server, which keeps the process id and the terminal."""
-    os.execve(command[0], list(command), {**os.environ, **temporary_folders(), **environment})
+def check_address(host: str, port: int, has_key: bool) -> None:
+    """Check that a server can listen, and warn of one that answers strangers.
+
+    Raises:
+        UserError: the address is unknown, or the port is taken or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET  # as vLLM chooses it
+    try:
+        address = socket.getaddrinfo(host or None, port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((address[0], port, *address[2:]))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot listen on {host}, port {port}: {reason}; choose another --port or --host") from None
+    if not has_key and not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+        print(
+            f"warning: --host {host} without --api-key: whoever reaches port {port} may use the model", file=sys.stderr
+        )
+
+
+def show_command(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return a command as a shell takes it, without its API keys."""
+    shown = {key: "..." if key == KEYS_VARIABLE else value for key, value in environment.items() if value}
+    return shlex.join([*(f"{key}={value}" for key, value in shown.items()), *command])
+
+
+def run(command: Sequence[str], environment: Mapping[str, str], patience: int) -> None:
+    """Replace this process by the server's supervisor, which has its process id and terminal, and no key to show."""
+    supervisor = [sys.executable, "-m", "tooln1.serve.supervisor", str(patience)]
+    os.execve(sys.executable, [*supervisor, *command], {**os.environ, **temporary_folders(), **environment})
 
 
 def _check_checkpoint(checkpoint: str) -> None:
@@ -89,6 +129,7 @@ def _write_temporary(chat_template: str) -> str:
 
 def _settings(reasons: bool) -> list[str]:
     settings = ["--enable-auto-tool-choice", f"--tool-parser-plugin={PARSERS}"]
+    settings += ["--middleware=tooln1.serve.middleware.Guard"]
     if reasons:
         settings += ["--tool-call-parser=tool_n1"]
         settings += ["--reasoning-parser=tool_n1", f"--reasoning-parser-plugin={PARSERS}"]

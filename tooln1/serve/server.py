@@ -34,7 +34,9 @@ def served(checkpoint: Path, log: Path, options: Sequence[str] = (), patience: f
         UserError: the server ends before it answers, or does not answer in time. The message shows the end of its log.
     """
     port = _free_port()
-    command = [sys.executable, "-m", "tooln1.cli", "serve", str(checkpoint), "--port", str(port), *options]
+    # At the end of the block nobody waits for a response.
+    ours = ["--port", str(port), "--shutdown-timeout", "0"]
+    command = [sys.executable, "-m", "tooln1.cli", "serve", str(checkpoint), *ours, *options]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = start_child(command, output, os.environ)

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import xgrammar
 from vllm.entrypoints.chat_utils import make_tool_call_id
 from vllm.entrypoints.openai.engine.protocol import (
     DeltaFunctionCall,
@@ -35,9 +34,8 @@ from vllm.tool_parsers.abstract_tool_parser import ToolParser
 from tooln1.chat_template import CHAT_TEMPLATE_VARIABLE, template_opens_reasoning
 from tooln1.reward_score.toolcall import CALL, END_CALL, END_THINK, TAGS, THINK
 from tooln1.serve.responses import Call, NoCalls, Stream, split_calls, split_reasoning
+from tooln1.serve.schemas import usable_schemas
 from tooln1.tools import normalize_tools
-
-ANY_OBJECT = {"type": "object"}
 
 
 @ReasoningParserManager.register_module("tool_n1")
@@ -190,10 +188,14 @@ def build_constraint(
     Raises:
         tooln1.tools.ToolListError: the tool list has no known shape.
     """
+    tools = [tool for tool in normalize_tools(tools) if name in (None, tool["name"])]
     calls = [
-        _tag(f'{{"name": {json.dumps(tool["name"], ensure_ascii=False)}, "arguments": ', _arguments(tool), "}")
-        for tool in normalize_tools(tools)
-        if name in (None, tool["name"])
+        _tag(
+            f'{{"name": {json.dumps(tool["name"], ensure_ascii=False)}, "arguments": ',
+            {"type": "json_schema", "json_schema": schema},
+            "}",
+        )
+        for tool, schema in zip(tools, usable_schemas(tools), strict=True)
     ]
     call_list = {"type": "tags_with_separator", "tags": calls, "separator": ", ", "at_least_one": True}
     block = _tag(f"{CALL}[", {**call_list, "stop_after_first": not several}, f"]{END_CALL}")
@@ -210,16 +212,6 @@ def _reasoning(opened: bool) -> list[dict[str, Any]]:
 
 def _tag(begin: str, content: dict[str, Any], end: str) -> dict[str, Any]:
     return {"type": "tag", "begin": begin, "content": content, "end": end}
-
-
-def _arguments(tool: dict[str, Any]) -> dict[str, Any]:
-    """Return the format of a tool's arguments: any object if xgrammar cannot read the schema, as some of ToolACE's."""
-    schema = tool["parameters"]
-    try:
-        xgrammar.Grammar.from_json_schema(json.dumps(schema))
-    except (RuntimeError, ValueError, RecursionError):
-        schema = ANY_OBJECT
-    return {"type": "json_schema", "json_schema": schema}
 
 
 def _delta(reasoning: str, content: str) -> DeltaMessage | None:
