@@ -178,7 +178,7 @@ ONE = "openapi: 3.0.0\npaths: {/a: {post: {requestBody: {content: {x: {schema: {
 @pytest.mark.parametrize(
     "name, text, message",
     [
-        ("t.json", "[{]", "t.json: not JSON"),
+        ("t.json", "\ufeff[{]", "t.json: not JSON: Expecting property name"),
         ("t.json", '[{"x": 1}]', "t.json: expected a tool with a name"),
         ("t.json", "[]", "t.json: no tools in it"),
         ("t.yaml", "a: [", "t.yaml: not YAML"),

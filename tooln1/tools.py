@@ -96,7 +96,7 @@ def load_tools(spec: str | Path) -> list[dict[str, Any]]:
         UserError: the file cannot be read, or holds no tools.
     """
     path, _, name = str(spec).rpartition(":") if re.search(r"\.py:\w*$", str(spec)) else (str(spec), "", "")
-    text = read_text(Path(path))
+    text = read_text(Path(path)).removeprefix("\ufeff")
     try:
         if path.endswith(".py"):
             tools = read_functions(text, name)
