@@ -28,7 +28,7 @@ import openai
 
 from tooln1.endpoint import render
 from tooln1.prompt import build_messages, format_response, load_template, split_system
-from tooln1.serve.server import _free_port
+from tooln1.serve.server import free_port
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"x": {}}}}}
@@ -263,7 +263,7 @@ def test_a_schema_that_compiles_for_long_keeps_nobody_waiting(schema, ask, clien
 def guarded(tiny_model, tmp_path_factory):
     """A server with a key, and its log: (process, address, log)."""
     log = tmp_path_factory.mktemp("guarded") / "log.txt"
-    port = _free_port()
+    port = free_port()
     options = ["--port", str(port), "--api-key", "secret", "--max-num-seqs", "16", "--shutdown-timeout", "5"]
     command = [sys.executable, "-m", "tooln1.cli", "serve", str(tiny_model), *options]
     with log.open("wb") as output:

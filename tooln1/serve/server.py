@@ -33,7 +33,7 @@ def served(checkpoint: Path, log: Path, options: Sequence[str] = (), patience: f
     Raises:
         UserError: the server ends before it answers, or does not answer in time. The message shows the end of its log.
     """
-    port = _free_port()
+    port = free_port()
     # At the end of the block nobody waits for a response.
     ours = ["--port", str(port), "--shutdown-timeout", "0"]
     command = [sys.executable, "-m", "tooln1.cli", "serve", str(checkpoint), *ours, *options]
@@ -47,7 +47,8 @@ def served(checkpoint: Path, log: Path, options: Sequence[str] = (), patience: f
         _stop(process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port on which nothing listens at the moment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

@@ -21,7 +21,7 @@ from tooln1.processes import die_with
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _WATCHED = (*_STOPPING, signal.SIGCHLD)
-_GRACE_SECONDS = 15  # in which vLLM ends when no request runs any more
+_GRACE_SECONDS = 10  # in which vLLM ends when no request runs any more
 
 
 def supervise(command: Sequence[str], patience: float) -> int:
