@@ -127,6 +127,7 @@ def test_further_keys_of_a_tool_are_kept():
         ([{"description": "no name"}], "bad_tool"),
         ([{"name": " "}], "bad_tool"),
         ([{"name": "t", "parameters": [1]}], "bad_parameters"),
+        ([{"name": "t", "parameters": [{"name": {}}]}], "bad_parameters"),
     ],
 )
 def test_tool_lists_are_refused_with_the_reason(tools, reason):

@@ -203,7 +203,9 @@ def _normalize_parameters(name: str, parameters: Any) -> dict[str, Any] | bool:
         parameters = _decode(parameters)
     if isinstance(parameters, bool):
         return parameters
-    if isinstance(parameters, list) and all(isinstance(one, Mapping) and one.get("name") for one in parameters):
+    if isinstance(parameters, list) and all(
+        isinstance(one, Mapping) and isinstance(one.get("name"), str) for one in parameters
+    ):
         parameters = _from_list(parameters)
     if parameters is None:
         parameters = {}

@@ -92,6 +92,7 @@ DEEP = "[" * 100_000
         ({"structured_outputs": {"regex": "(a{99}b){99}"}}, "structured_outputs: "),
         ({"structured_outputs": {"grammar": 'root ::= "a"{1,100000}'}}, "structured_outputs: "),
         ({"response_format": {"json_schema": {"schema": json.loads("[" * 99 + "]" * 99)}}}, "response_format: "),
+        ({"tools": json.loads("[" * 129 + "1" + "]" * 129)}, "tools: nested more than 128 levels deep"),
         (DEEP, "nested too deeply"),
     ],
 )

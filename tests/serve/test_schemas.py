@@ -48,6 +48,7 @@ def test_what_tools_have_is_within_the_limits(schema):
         {**STRING, "pattern": "((((a{9}){9}){9}){9}){9}"},
         {**STRING, "pattern": "(a{ 99, 99 } ) {99}"},
         {**STRING, "pattern": "a{" + "9" * 5000 + "}"},
+        {**STRING, "pattern": "a{10,999}"},
         {"patternProperties": {"^a{1,9000}$": True}},
         {"patternProperties": {f"^{n}.*x$": True for n in range(60)}},
         {**named(100), "minProperties": 50},

@@ -53,17 +53,17 @@ class Guard:
 
 async def _read(receive: Any) -> tuple[bytes, Any]:
     """Return the body, and a `receive` that gives it once more."""
-    body, more = b"", True
+    body, more = bytearray(), True
     while more:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    messages = [{"type": "http.request", "body": body}]
+    messages = [{"type": "http.request", "body": bytes(body)}]
 
     async def again() -> Any:
         return messages.pop() if messages else await receive()
 
-    return body, again
+    return bytes(body), again
 
 
 async def _answer(send: Any, status: int, message: str) -> None:

@@ -18,32 +18,42 @@ from tooln1.tools import ToolListError, normalize_tools
 # Within these limits, a schema keeps vLLM's event loop for 0.1 s at most.
 MAX_DEPTH = 64  # levels of JSON
 MAX_COST, MAX_COST_OF_TOOLS = 2000, 10_000  # roughly JSON values
+_MAX_DEPTH_OF_TOOLS = 128  # which a chat template can still write
 _STEPS = 2000  # bytes of the arguments that a trial writes at most
 
 
 def cost(value: Any) -> float:
     """Return how much work a constraint is, in JSON values; infinity if it is nested too deeply."""
-    total, left, lengths = 0.0, [(value, 1)], set()
-    while left:
-        value, depth = left.pop()
+    if _is_deeper(value, MAX_DEPTH):
+        return math.inf
+    total, left, lengths = 0.0, [value], set()
+    while left and total <= MAX_COST:
+        value = left.pop()
         total += 1
-        if depth > MAX_DEPTH or total > MAX_COST:
-            return math.inf
         if isinstance(value, dict):
-            left += [(item, depth + 1) for pair in value.items() for item in pair]
+            left += [*value, *value.values()]
             if value.keys() & {"minProperties", "maxProperties", "patternProperties"}:  # which properties are counted
                 total += sum(len(inner) ** 2 for inner in value.values() if isinstance(inner, dict))
             lengths.update(value[key] for key in ("minLength", "maxLength") if isinstance(value.get(key), int | float))
         elif isinstance(value, list):
-            left += [(item, depth + 1) for item in value]
+            left += value
         elif isinstance(value, str):
             total += len(value) / 32 + 8 * _repeated(value)
     return total + sum(2 * min(300, abs(length)) for length in lengths)
 
 
+def _is_deeper(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        inner = (one.values() if isinstance(one, dict) else one for one in layer if isinstance(one, dict | list))
+        layer = [item for items in inner for item in items]
+    return bool(layer)
+
+
 def _repeated(pattern: str) -> float:
     """Return how many pieces {9} and {1,20} stand for in a regular expression or grammar."""
-    counts = [float(max(re.findall(r"\d+", braces), key=len)) for braces in re.findall(r"\{\s*\d[^}]*\}", pattern)]
+    braces = re.findall(r"\{\s*\d[^}]*\}", pattern)
+    counts = [max(map(float, re.findall(r"\d+", one))) for one in braces]
     is_nested = re.search(r"\)\s*\{", pattern)
     return math.prod(counts) if counts and is_nested else sum(counts)
 
@@ -67,7 +77,7 @@ def check_request(body: bytes) -> None:
     """Try the schemas of tools that a request demands to be called. Meant for a thread: xgrammar lets others run.
 
     Raises:
-        UserError: a constraint of the request is too much work, or its JSON is nested too deeply to be read.
+        UserError: a constraint of the request is too much work, or its JSON is nested too deeply.
     """
     try:
         request = json.loads(body)
@@ -80,6 +90,8 @@ def check_request(body: bytes) -> None:
     for key in ("response_format", "structured_outputs", "text"):
         if cost(request.get(key)) > MAX_COST:
             raise UserError(f"{key}: too large, nested too deeply, or with too many repetitions to be compiled")
+    if _is_deeper(request.get("tools"), _MAX_DEPTH_OF_TOOLS):
+        raise UserError(f"tools: nested more than {_MAX_DEPTH_OF_TOOLS} levels deep, which no chat template writes")
     if request.get("tools") and request.get("tool_choice") not in (None, "auto", "none"):
         with suppress(ToolListError):
             usable_schemas(normalize_tools(request["tools"]))
