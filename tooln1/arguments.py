@@ -76,3 +76,30 @@ def endpoint_fields(arguments: argparse.Namespace) -> dict[str, Any]:
         "api_key": os.environ.get(arguments.api_key_env) or "none",  # a local server needs no key
         "extra": arguments.extra_body,
     }
+
+
+def add_asking_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how `tooln1 eval` asks a case and reads its response."""
+    parser.add_argument(
+        "--interface",
+        choices=("auto", "completions", "chat", "tools"),
+        default="auto",
+        help="how to get the raw response (default: completions if the server can render prompts, else chat); tools: "
+        "send the request's tools, and let the server read the calls",
+    )
+    parser.add_argument(
+        "--reader",
+        choices=("strict", "paper"),
+        default="strict",
+        help="of the calls in a response: strict, as the reward; paper, the first block, reasoning or not (default: "
+        "%(default)s)",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="ask each case N times, for intervals and pass^k; needs a temperature or --shuffle-tools",
+    )
+    parser.add_argument("--shuffle-tools", action="store_true", help="repeats have their tools in another order")
+    parser.add_argument("--seed", type=int, default=0, help="of sampling, with a temperature (default: %(default)s)")

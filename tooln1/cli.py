@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tooln1 import __version__
-from tooln1.arguments import Parser, add_endpoint_arguments, not_negative, positive
+from tooln1.arguments import Parser, add_asking_arguments, add_endpoint_arguments, not_negative, positive
 from tooln1.errors import UserError, run_command
 from tooln1.files import show
 from tooln1.reward_score import REWARDS
@@ -209,7 +209,7 @@ def _export(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=command)
 
 
-def _serve(commands: argparse._SubParsersAction) -> None:
+def _serve_options() -> Parser:
     options = Parser(add_help=False)
     options.add_argument("--template", help="another prompt template: a file, thinking, compact, or direct")
     options.add_argument("--chat-template", metavar="FILE", help="replaces the model's own chat template")
@@ -234,6 +234,11 @@ def _serve(commands: argparse._SubParsersAction) -> None:
         help="seconds that running requests have after SIGTERM or Ctrl-C (default: %(default)s)",
     )
     options.add_argument("--dry-run", action="store_true", help="print the command instead of running it")
+    return options
+
+
+def _serve(commands: argparse._SubParsersAction) -> None:
+    options = _serve_options()
     parser = commands.add_parser(
         "serve",
         parents=[options],
@@ -292,48 +297,27 @@ def _eval(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--form", choices=("function_calling", "dialogues"), help="which form of API-Bank's data")
     parser.add_argument("--bfcl-python", metavar="FILE", help="Python of BFCL's environment (default: .venv-bfcl's)")
     parser.add_argument("--model", default="", metavar="NAME", help="the endpoint's name for it (default: its first)")
-    parser.add_argument(
-        "--interface",
-        choices=("auto", "completions", "chat", "tools"),
-        default="auto",
-        help="how to get the raw response (default: completions if the server can render prompts, else chat); tools: "
-        "send the request's tools, and let the server read the calls",
-    )
-    parser.add_argument(
-        "--reader",
-        choices=("strict", "paper"),
-        default="strict",
-        help="of the calls in a response: strict, as the reward; paper, the first block, reasoning or not (default: "
-        "%(default)s)",
-    )
-    parser.add_argument(
-        "--repeats",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="ask each case N times, for intervals and pass^k; needs a temperature or --shuffle-tools",
-    )
-    parser.add_argument("--shuffle-tools", action="store_true", help="repeats have their tools in another order")
-    parser.add_argument("--seed", type=int, default=0, help="of sampling, with a temperature (default: %(default)s)")
+    add_asking_arguments(parser)
     add_endpoint_arguments(parser, temperature=0.0)
     parser.add_argument(
         "--serve", type=shlex.split, default="", metavar="OPTIONS", help="for a checkpoint: options of tooln1 serve"
     )
 
-    def command(arguments: argparse.Namespace) -> int:
-        from tooln1.eval.run import default_output, evaluate_command
-        from tooln1.run_folder import RunFolder
+    parser.set_defaults(run=_run_eval)
 
-        if not RunFolder(arguments.target).checkpoints.is_dir():
-            return evaluate_command(arguments, arguments.target, arguments.output or default_output(arguments.target))
-        from tooln1.export.export import export_best
 
-        model, folder = export_best(Path(arguments.target))
-        code = evaluate_command(arguments, str(model), arguments.output or folder)
-        export_best(Path(arguments.target))  # now its card tells the results
-        return code
+def _run_eval(arguments: argparse.Namespace) -> int:
+    from tooln1.eval.run import default_output, evaluate_command
+    from tooln1.run_folder import RunFolder
 
-    parser.set_defaults(run=command)
+    if not RunFolder(arguments.target).checkpoints.is_dir():
+        return evaluate_command(arguments, arguments.target, arguments.output or default_output(arguments.target))
+    from tooln1.export.export import export_best
+
+    model, folder = export_best(Path(arguments.target))
+    code = evaluate_command(arguments, str(model), arguments.output or folder)
+    export_best(Path(arguments.target))  # now its card tells the results
+    return code
 
 
 def _compare(commands: argparse._SubParsersAction) -> None:

@@ -109,7 +109,6 @@ def evaluate(
         for one in benchmarks
         for case in chosen[one.name]
     }
-    identities = {one.name: _identity(one, form) for one in benchmarks}
     with _address(target, output, serve) as address:
         endpoint = asyncio.run(resolve(replace(endpoint, base_url=address)))
         # A checkpoint is known by its folder, not by the address that it happens to get.
@@ -120,7 +119,7 @@ def evaluate(
             "shuffle_tools": shuffle_tools,
             "model": model,
             **({"weights": read_text(origin)} if (origin := Path(target) / ORIGIN).is_file() else {}),
-            "benchmarks": identities,
+            "benchmarks": {one.name: _identity(one, form) for one in benchmarks},
         }
         steps, unanswered = collect(asked, endpoint, form, output / "responses.jsonl", settings)
     results = {one.name: _judge(one, asked, steps, form) for one in benchmarks}
