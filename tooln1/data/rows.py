@@ -81,7 +81,7 @@ def make_row(
     calls = list(calls)
     return {
         "data_source": data_source,
-        "prompt": [{"role": message["role"], "content": message["content"]} for message in messages],
+        "prompt": list(messages),
         "ability": ABILITY,
         "reward_model": {"style": STYLE, "ground_truth": format_calls(calls)},
         "extra_info": {
