@@ -19,7 +19,7 @@ from tooln1.data.decontaminate import REASONS as EVALUATION_REASONS
 from tooln1.data.decontaminate import Evaluation, read_evaluation
 from tooln1.data.prepared import BROKEN_REASONS, PreparedRow, read_prepared, take_apart
 from tooln1.data.rows import calls_of, conversation_key, digest, make_row, row_schema
-from tooln1.data.script import choose_test, load_tokenizer, map_batches, split_rows, write_data_set
+from tooln1.data.script import choose_test, load_tokenizer, map_items, split_rows, write_data_set
 from tooln1.errors import UserError
 from tooln1.prompt import fill_template, load_template
 
@@ -186,26 +186,22 @@ def _examine(
 ) -> list[Examined]:
     if not arguments.irrelevance and evaluation is None:
         return [Examined()] * len(prepared)
-    work = partial(_examine_rows, template=template, irrelevance=bool(arguments.irrelevance), evaluation=evaluation)
-    batches = map_batches(work, prepared, arguments.workers, len(prepared), "examining")
-    return [examined for batch in batches for examined in batch]
+    work = partial(_examine_row, template=template, irrelevance=bool(arguments.irrelevance), evaluation=evaluation)
+    return list(map_items(work, prepared, arguments.workers, len(prepared), "examining"))
 
 
-def _examine_rows(
-    batch: Sequence[PreparedRow], template: str | None, irrelevance: bool, evaluation: Evaluation | None
-) -> list[Examined]:
-    found = []
-    for prepared in batch:
-        system, *turns = prepared.row["prompt"]
-        context, tools, written_with = take_apart(prepared)
-        queries = [turn["content"] for turn in turns if turn["role"] == "user"]
-        examined = Examined(evaluation and evaluation.why_not(queries, tools))
-        left = without_answer_tools(tools, calls_of(prepared.row), turns) if irrelevance else None
-        if left is not None:
-            content = fill_template(left, context, template or written_with)
-            examined.irrelevant = digest([{**system, "content": content}, *turns])
-        found.append(examined)
-    return found
+def _examine_row(
+    prepared: PreparedRow, template: str | None, irrelevance: bool, evaluation: Evaluation | None
+) -> Examined:
+    system, *turns = prepared.row["prompt"]
+    context, tools, written_with = take_apart(prepared)
+    queries = [turn["content"] for turn in turns if turn["role"] == "user"]
+    examined = Examined(evaluation and evaluation.why_not(queries, tools))
+    left = without_answer_tools(tools, calls_of(prepared.row), turns) if irrelevance else None
+    if left is not None:
+        content = fill_template(left, context, template or written_with)
+        examined.irrelevant = digest([{**system, "content": content}, *turns])
+    return examined
 
 
 def _drop(
@@ -287,33 +283,26 @@ def _change(
         or template not in (None, prepared[number].template)
     ]
     tasks = ((prepared[n], n in selected.irrelevant, n in selected.masked) for n in numbers)
-    work = partial(_change_rows, template=template, seed=arguments.seed)
-    batches = map_batches(work, tasks, arguments.workers, len(numbers), "changing")
-    changed = dict(zip(numbers, (row for batch in batches for row in batch), strict=True))
+    work = partial(_change_row, template=template, seed=arguments.seed)
+    changed = dict(zip(numbers, map_items(work, tasks, arguments.workers, len(numbers), "changing"), strict=True))
     return [changed.get(number, prepared[number].row) for number in selected.order]
 
 
-def _change_rows(
-    tasks: Sequence[tuple[PreparedRow, bool, bool]], template: str | None, seed: int
-) -> list[dict[str, Any]]:
-    rows = []
-    for prepared, irrelevant, masked in tasks:
-        row = prepared.row
-        info, turns, calls = row["extra_info"], row["prompt"][1:], calls_of(row)
-        context, tools, written_with = take_apart(prepared)
-        if irrelevant:
-            tools, calls = without_answer_tools(tools, calls, turns) or tools, []
-        if masked:
-            tools, calls, turns = mask(tools, calls, turns, random.Random(f"{seed} {digest(row['prompt']).hex()}"))
-        content = fill_template(tools, context, template or written_with)
-        rows.append(
-            make_row(
-                data_source=row["data_source"],
-                messages=[{"role": "system", "content": content}, *turns],
-                calls=calls,
-                source_row=info["source_row"],
-                num_tools=len(tools),
-                turn=info.get("turn") or 0,
-            )
-        )
-    return rows
+def _change_row(task: tuple[PreparedRow, bool, bool], template: str | None, seed: int) -> dict[str, Any]:
+    prepared, irrelevant, masked = task
+    row = prepared.row
+    info, turns, calls = row["extra_info"], row["prompt"][1:], calls_of(row)
+    context, tools, written_with = take_apart(prepared)
+    if irrelevant:
+        tools, calls = without_answer_tools(tools, calls, turns) or tools, []
+    if masked:
+        tools, calls, turns = mask(tools, calls, turns, random.Random(f"{seed} {digest(row['prompt']).hex()}"))
+    content = fill_template(tools, context, template or written_with)
+    return make_row(
+        data_source=row["data_source"],
+        messages=[{"role": "system", "content": content}, *turns],
+        calls=calls,
+        source_row=info["source_row"],
+        num_tools=len(tools),
+        turn=info.get("turn") or 0,
+    )

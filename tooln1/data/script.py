@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -143,6 +144,18 @@ def map_batches(
         for result in _map_batches(function, items, workers):
             yield result
             bar.update(_BATCH)
+
+
+def map_items(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, total: int, title: str
+) -> Iterator[Result]:
+    """Yield function(item) for each item, in order; everything else as for `map_batches`."""
+    for results in map_batches(partial(_each, function), items, workers, total, title):
+        yield from results
+
+
+def _each(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+    return list(map(function, items))
 
 
 def _map_batches(function: Callable[[list[Item]], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from tooln1.data.counts import Counts, format_report
 from tooln1.data.prepared import BROKEN_REASONS, PreparedRow, with_template
 from tooln1.data.rows import MESSAGES, calls_of, conversation_key, digest, earns_reward, row_schema
-from tooln1.data.script import choose_test, load_tokenizer, map_batches, split_rows, write_data_set
+from tooln1.data.script import choose_test, load_tokenizer, map_items, split_rows, write_data_set
 from tooln1.errors import UserError
 from tooln1.files import read_jsonl
 from tooln1.prompt import format_call_turn, load_template
@@ -72,9 +72,8 @@ def write_sft_files(
     else:
         keys = [conversation_key(one.row["prompt"]) for one in prepared]
         test = choose_test(keys, arguments.test_size, arguments.seed).tolist()
-    work = partial(_rewrite, template=template)
-    batches = map_batches(work, prepared, arguments.workers, len(prepared), "writing prompts")
-    prompts = (prompt for batch in batches for prompt in batch)
+    write = partial(with_template, template=template)
+    prompts = map_items(write, prepared, arguments.workers, len(prepared), "writing prompts")
     rows, sides = [], []
     for one, prompt, is_test in zip(prepared, prompts, test, strict=True):
         response, reason = _find_response(one.row, prompt, responses)
@@ -97,10 +96,6 @@ def sft_schema(template: str | None) -> pa.Schema:
     rows = row_schema(template=template)
     fields = [pa.field("messages", MESSAGES), rows.field("data_source"), rows.field("extra_info")]
     return pa.schema(fields, metadata=rows.metadata)
-
-
-def _rewrite(batch: Sequence[PreparedRow], template: str | None) -> list[list[dict[str, str]]]:
-    return [with_template(one, template) for one in batch]
 
 
 def _find_response(
