@@ -17,6 +17,7 @@ from tooln1.data.dialects import DIALECTS
 from tooln1.data.prepare import prepare_files
 from tooln1.data.script import add_source_arguments
 from tooln1.errors import run_command
+from tooln1.tools import load_tools
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,10 +26,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(description=__doc__.replace("{dialects}", known))
     add_source_arguments(parser)
     parser.add_argument("--dialect", choices=DIALECTS, help="read every row in this dialect (default: recognise it)")
+    parser.add_argument(
+        "--tools",
+        metavar="FILE",
+        help="the tools of conversations that list none: a tool list in JSON or YAML, an OpenAPI 3 document, or "
+        "FILE.py:NAME, Python functions, which are read and not run",
+    )
+    parser.add_argument(
+        "--schema-mismatch",
+        choices=("keep", "drop"),
+        default="keep",
+        help="turns with a call that breaks its tool's schema, which are counted (default: %(default)s)",
+    )
     arguments = parser.parse_args(argv)
     # Without --name, the rows are called like the first input.
     arguments.name = arguments.name or re.sub(r"[^\w-]+", "_", Path(arguments.input[0]).name.split(".")[0])
-    prepare_files(arguments, arguments.dialect)
+    tools = load_tools(arguments.tools) if arguments.tools else ()
+    prepare_files(arguments, arguments.dialect, schema_mismatch=arguments.schema_mismatch, tools=tools)
 
 
 if __name__ == "__main__":

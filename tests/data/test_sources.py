@@ -176,7 +176,7 @@ def test_every_kind_of_file_may_be_compressed(tmp_path, kind, compression):
     ],
     ids=["wrapped", "two lists", "pretty", "pretty rows", "a row a line in an array"],
 )
-def test_json_of_another_shape_is_read_whatever_the_file_is_called(tmp_path, name, content):
+def test_json_of_another_shape_is_read_under_any_file_name(tmp_path, name, content):
     (tmp_path / name).write_text("\ufeff" + content)
     assert sorted(read(tmp_path / name)[0], key=str) == sorted(ROWS, key=str)
 

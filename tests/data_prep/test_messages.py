@@ -54,6 +54,30 @@ def test_an_unknown_dialect_is_one_line_of_what_was_found_and_what_is_understood
     assert not (tmp_path / "out").exists()
 
 
+def test_tools_from_a_file_serve_conversations_that_list_none(tmp_path):
+    bare = {"messages": chat(1)["messages"]}
+    other = {**chat(2), "tools": [{**TOOL, "description": "its own"}]}
+    path = write(tmp_path / "rows.jsonl", [bare, other, bare])
+    (tmp_path / "shop.py").write_text('def f(x: int):\n    """From the file."""\n    raise SystemExit\n')
+    rows, stats = run_script(messages, tmp_path / "out", path, tools=f"{tmp_path}/shop.py:f", test_size=1)
+    assert stats["steps"]["kept"] == 3 and stats["conversations"]["kept"] == 3
+    said = {row["extra_info"]["source_row"]: row["prompt"][0]["content"] for row in rows}
+    assert {number: "From the file." in text for number, text in said.items()} == {0: True, 1: False, 2: True}
+    assert "its own" in said[1]
+    _, stats = run_script(messages, tmp_path / "without", path, write(tmp_path / "more.jsonl", [chat(3)]), test_size=1)
+    assert stats["steps"]["dropped"] == {"no_tools": 2}
+
+
+@pytest.mark.parametrize("choice, kept, dropped", [("keep", 3, {}), ("drop", 2, {"schema_mismatch": 1})])
+def test_calls_that_break_their_tools_schema_are_counted(choice, kept, dropped, tmp_path):
+    path = write(tmp_path / "rows.jsonl", [chat(1), chat("two"), chat(3)])
+    rows, stats = run_script(messages, tmp_path / "out", path, schema_mismatch=choice, test_size=1, report="")
+    assert stats["schema_mismatch"] == 1
+    assert stats["steps"] == {"read": 3, "kept": kept, "dropped": dropped} and len(rows) == kept
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "## schema_mismatch: 1" in report and "'two' is not of type 'integer'" in report
+
+
 def test_a_fixed_dialect_reads_no_other(tmp_path):
     path = write(tmp_path / "rows.jsonl", [turns(n) for n in range(4)])
     _, stats = run_script(messages, tmp_path / "out", path, dialect="sharegpt")

@@ -14,7 +14,7 @@ from data_prep import toolace
 from tooln1.data import rows
 from tooln1.data.counts import Counts
 from tooln1.data.dialects import read_conversation
-from tooln1.data.prepare import make_rows
+from tooln1.data.prepare import Choices, make_rows
 from tooln1.data.validate import validate_parquet
 from tooln1.errors import UserError
 from tooln1.prompt import build_system, format_call_turn
@@ -48,7 +48,7 @@ def read(raw, **options):
     """Read a record, the seventh of its source, and make rows of it."""
     counts, conversation = Counts(), read_conversation(raw, "toolace")
     data_source = toolace.data_source(conversation)
-    rows = make_rows(conversation, data_source, 7, counts, **options)
+    rows = make_rows(conversation, data_source, 7, counts, choices=Choices(**options))
     assert counts.of()["kept"] == len(rows)
     return SimpleNamespace(data_source=data_source, rows=rows, dropped=counts.of()["dropped"])
 

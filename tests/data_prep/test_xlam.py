@@ -15,7 +15,7 @@ from data_prep import xlam
 from tooln1.data import script
 from tooln1.data.counts import Counts
 from tooln1.data.dialects import read_conversation
-from tooln1.data.prepare import make_rows
+from tooln1.data.prepare import Choices, make_rows
 from tooln1.errors import UserError
 from tooln1.prompt import build_system
 
@@ -31,7 +31,9 @@ def query(**changes):
 
 def read(raw, **options):
     counts = Counts()
-    return make_rows(read_conversation(raw, "xlam"), "toolcall/xlam", 7, counts, **options), counts.of()["dropped"]
+    return make_rows(
+        read_conversation(raw, "xlam"), "toolcall/xlam", 7, counts, choices=Choices(**options)
+    ), counts.of()["dropped"]
 
 
 @pytest.mark.parametrize("changes", [{}, {"tools": TOOLS, "answers": CALLS}, {"answers": json.dumps(CALLS[0])}])

@@ -1,4 +1,4 @@
-"""What stands in front of vLLM's server: who may ask what, and what is refused before anything compiles."""
+"""The middleware of vLLM's server: it checks the key, and refuses schemas that would take too long to compile."""
 
 import asyncio
 import json

@@ -23,7 +23,7 @@ _ROLES = {
     "tool": "tool observation tool_response tool_result function_response function_result function ipython "
     "environment function_call_output",
     "call": "function_call tool_call function_calls tool_calls",
-    # The model reasons anew before each call: reasoning of the source does not belong in a prompt.
+    # A prompt holds no reasoning of the source: the model writes its own before each call.
     "reasoning": "reasoning",
 }
 ROLES = {name: role for role, names in _ROLES.items() for name in names.split()}
@@ -100,7 +100,7 @@ class Message:
 
 @dataclass
 class Record:
-    """A row of a source, whatever its keys are called.
+    """A row of a source, read under any of the keys that data sets use.
 
     Raises UserError for a row, or a message in it, that is no object.
     """

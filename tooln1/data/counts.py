@@ -16,6 +16,7 @@ class Counts:
 
     def __init__(self) -> None:
         self._numbers: Counter[tuple[str, str]] = Counter()
+        self.marked: Counter[str] = Counter()
         self.examples: dict[str, list[tuple[str, str]]] = {}
 
     def keep(self, source: str, number: int = 1) -> None:
@@ -28,6 +29,11 @@ class Counts:
         if place:
             self._add_example(reason, place, text)
 
+    def mark(self, reason: str, place: str, text: str) -> None:
+        """Count what is remarkable about a thing, whether it is kept or not."""
+        self.marked[reason] += 1
+        self._add_example(reason, place, text)
+
     def _add_example(self, reason: str, place: str, text: str) -> None:
         examples = self.examples.setdefault(reason, [])
         if len(examples) < _EXAMPLES:
@@ -36,6 +42,7 @@ class Counts:
     def update(self, other: "Counts") -> None:
         """Add the counts of another, whose things come later in the input."""
         self._numbers.update(other._numbers)
+        self.marked.update(other.marked)
         for reason, examples in other.examples.items():
             for place, text in examples:
                 self._add_example(reason, place, text)
@@ -93,7 +100,7 @@ def format_report(title: str, table: str, all_counts: Sequence[Counts], meanings
     """Return a Markdown page: the table, then for each reason its count, its meaning and a few examples."""
     parts = [f"# {title}", f"```text\n{table}\n```"]
     for counts in all_counts:
-        for reason, number in counts.of()["dropped"].items():
+        for reason, number in {**counts.marked, **counts.of()["dropped"]}.items():
             parts.append(f"## {reason}: {number:,}\n\n{meanings.get(reason, '')}")
             for place, text in counts.examples.get(reason, ()):
                 # Indented, as a code block: what the source holds may be Markdown itself.

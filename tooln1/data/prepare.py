@@ -23,7 +23,7 @@ from tooln1.data.sources import decode_row, open_sources
 from tooln1.errors import UserError
 from tooln1.files import format_table
 from tooln1.prompt import fill_template, format_call_turn, load_template
-from tooln1.tools import Rejected
+from tooln1.tools import Rejected, schema_fault
 
 REASONS = {
     **CALL_REASONS,
@@ -35,8 +35,26 @@ REASONS = {
     "bad_unicode": "the text holds half a character, which no file can store",
     "ground_truth_not_rewarded": "the row's own ground truth does not earn the reward",
     "broken_row": "the source's row is no conversation in a known dialect (--on-error skip)",
+    "schema_mismatch": "a call breaks the schema of its tool (--schema-mismatch keep or drop)",
     "no_rows": "nothing in the conversation could be used",
 }
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user decides about the rows.
+
+    Args:
+        template: the text of a template, None for the thinking template.
+        include_no_call: keep turns that answer without a call, as rows whose ground truth is the empty list.
+        schema_mismatch: "keep" or "drop" the calls that break their tool's schema; None checks none.
+        tools: the normalised tools of conversations that list none.
+    """
+
+    template: str | None = None
+    include_no_call: bool = False
+    schema_mismatch: str | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
 
 
 def make_rows(
@@ -45,8 +63,7 @@ def make_rows(
     source_row: int,
     counts: Counts,
     place: str = "",
-    template: str | None = None,
-    include_no_call: bool = False,
+    choices: Choices = Choices(),
 ) -> list[dict[str, Any]]:
     """Return one row for each step (assistant turn) that can be used, and count what is kept and dropped.
 
@@ -54,8 +71,6 @@ def make_rows(
         data_source: the name of the rows.
         source_row: the position of the conversation among all of the input.
         place: where the conversation stands, for examples of what is dropped.
-        template: the text of a template, None for the thinking template.
-        include_no_call: keep turns that answer without a call, as rows whose ground truth is the empty list.
     """
     if conversation.rejected:
         text = f"{conversation.rejected.detail}\n{conversation.context}"
@@ -63,14 +78,17 @@ def make_rows(
         counts.drop(data_source, conversation.rejected.reason, place, text, steps)
         return []
     rows: list[dict[str, Any]] = []
-    content = fill_template(conversation.tools, conversation.context, template)
+    content = fill_template(conversation.tools, conversation.context, choices.template)
     messages = [{"role": "system", "content": content}]
     # Why the turns from here on cannot be used; the first step after it is dropped for this reason.
     spoilt: Rejected | None = None
     for turn in conversation.turns:
         spoilt = spoilt or turn.rejected
         if turn.role == "assistant":
-            reason = spoilt.reason if spoilt else _why_not(turn, messages, include_no_call)
+            reason = spoilt.reason if spoilt else _why_not(turn, messages, choices.include_no_call)
+            where = f"{place}, turn {turn.position}"
+            if reason is None and _breaks_schema(turn, conversation.tools, choices, counts, where):
+                reason = "schema_mismatch"
             if reason is None:
                 row = make_row(
                     data_source=data_source,
@@ -86,7 +104,7 @@ def make_rows(
                 counts.keep(data_source)
             else:
                 found = f"{spoilt.detail}\n" if spoilt and spoilt.detail else ""
-                counts.drop(data_source, reason, f"{place}, turn {turn.position}", found + turn.text)
+                counts.drop(data_source, reason, where, found + turn.text)
             spoilt = spoilt and Rejected("after_rejected_turn")
         written = [turn.text] if turn.calls is None else [turn.text, format_call_turn(turn.calls)]
         messages.append({"role": turn.role, "content": "\n".join(filter(None, written))})
@@ -104,6 +122,17 @@ def _why_not(turn: Turn, before: Sequence[Mapping[str, str]], include_no_call: b
     if not any(message["role"] == "user" and message["content"].strip() for message in before):
         return "no_request"
     return "follows_assistant" if before[-1]["role"] == "assistant" else None
+
+
+def _breaks_schema(
+    turn: Turn, tools: Sequence[Mapping[str, Any]], choices: Choices, counts: Counts, where: str
+) -> bool:
+    """Count a turn with a call that breaks its tool's schema; return whether to drop it."""
+    if choices.schema_mismatch:
+        if fault := next(filter(None, (schema_fault(call, tools) for call in turn.calls or ())), None):
+            counts.mark("schema_mismatch", where, fault)
+            return choices.schema_mismatch == "drop"
+    return False
 
 
 @dataclass
@@ -129,6 +158,7 @@ class Prepared:
             for name in self.steps.sources()
         }
         counts = {"conversations": self.conversations.of(), "steps": self.steps.of()}
+        counts |= {reason: number for reason, number in self.steps.marked.items()}
         return {**counts, "dialects": dict(self.dialects.most_common()), "data_sources": sources}
 
     def table(self) -> str:
@@ -144,14 +174,13 @@ def _prepare_batch(
     records: Sequence[tuple[int, tuple[str, Any]]],
     dialect: str | None,
     name: Callable[[Conversation], str],
-    template: str,
-    include_no_call: bool,
+    choices: Choices,
     skip_broken: bool,
 ) -> Prepared:
     done = Prepared()
     for position, (place, record) in records:
         try:
-            conversation = read_conversation(decode_row(record), dialect)
+            conversation = read_conversation(decode_row(record), dialect, choices.tools)
         except UserError as error:
             if not skip_broken:
                 raise UserError(f"{place}: {error}") from None
@@ -159,7 +188,7 @@ def _prepare_batch(
             continue
         done.dialects[conversation.dialect] += 1
         source = name(conversation)
-        rows = make_rows(conversation, source, position, done.steps, place, template, include_no_call)
+        rows = make_rows(conversation, source, position, done.steps, place, choices)
         if rows:
             done.conversations.keep(source)
         else:
@@ -169,7 +198,11 @@ def _prepare_batch(
 
 
 def prepare_files(
-    arguments: argparse.Namespace, dialect: str | None, name: Callable[[Conversation], str] | None = None
+    arguments: argparse.Namespace,
+    dialect: str | None,
+    name: Callable[[Conversation], str] | None = None,
+    schema_mismatch: str | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Prepare every row of the input, write train.parquet, test.parquet and stats.json, and print the counts.
 
@@ -177,19 +210,19 @@ def prepare_files(
         arguments: as parsed with `tooln1.data.script.add_source_arguments`.
         dialect: the dialect of all rows; None recognises it row by row.
         name: the data source of a conversation's rows if --name does not say it. It must be picklable.
+        schema_mismatch, tools: as in `Choices`.
 
     Raises:
         UserError: a broken row (unless --on-error skip), too few rows, or a file that cannot be read or written.
     """
-    template = load_template(arguments.template)
+    choices = Choices(load_template(arguments.template), arguments.include_no_call, schema_mismatch, tools)
     tokenizer = load_tokenizer(arguments.tokenizer)
     source = open_sources(arguments.input)
     work = partial(
         _prepare_batch,
         dialect=dialect,
         name=name if arguments.name is None else partial(_name, f"toolcall/{arguments.name}"),
-        template=template,
-        include_no_call=arguments.include_no_call,
+        choices=choices,
         skip_broken=arguments.on_error == "skip",
     )
     total = Prepared()
@@ -207,10 +240,10 @@ def prepare_files(
         conversations = [row["extra_info"]["source_row"] for row in total.rows]
         splits = split_rows(total.rows, choose_test(conversations, arguments.test_size, arguments.seed))
         settings = {"source": source.name, "seed": arguments.seed, "test_size": arguments.test_size}
-        choices = {"template": arguments.template or "thinking", "include_no_call": arguments.include_no_call}
+        chosen = {"template": arguments.template or "thinking", "include_no_call": arguments.include_no_call}
         report = format_report(source.name, total.table(), [total.steps, total.conversations], REASONS)
-        stats = {**settings, **choices, **total.as_dict()}
-        write_data_set(arguments, splits, row_schema(template=template), stats, report, tokenizer)
+        stats = {**settings, **chosen, **total.as_dict()}
+        write_data_set(arguments, splits, row_schema(template=choices.template), stats, report, tokenizer)
 
 
 def _name(name: str, conversation: Conversation) -> str:

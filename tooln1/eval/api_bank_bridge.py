@@ -32,7 +32,7 @@ class Stub(ModuleType):
 
 
 class StubFinder:
-    """Finds whatever no other finder has found."""
+    """Finds every module that no other finder has found."""
 
     def find_spec(self, name, path=None, target=None):
         return ModuleSpec(name, self, is_package=True)

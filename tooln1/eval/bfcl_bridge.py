@@ -143,7 +143,7 @@ def run(entry, call):
 
 
 def forget_instances():
-    """Let every conversation start anew: the package keeps what it works on in variables of a module."""
+    """Forget earlier conversations: the package keeps their objects in variables of a module."""
     for name in [name for name in vars(multi_turn_utils) if name.startswith(MODEL)]:
         delattr(multi_turn_utils, name)
 

@@ -44,7 +44,7 @@ class Record:
         return self._folder.read_record()
 
     def begin(self, settings: Settings, verl_command: Sequence[str], step: int, changes: Sequence[Change] = ()) -> None:
-        """Note an attempt that starts now, resumed from ``step`` or fresh at 0, and what defines it anew."""
+        """Note an attempt that starts now at ``step`` (0: a fresh run), and the settings that define the run."""
         earlier = self.read()
         attempts = earlier.pop("attempts", [])
         if earlier.get("start"):

@@ -56,8 +56,11 @@ REASONS = {
 }
 
 
-def read_conversation(row: Any, dialect: str | None = None) -> Conversation:
+def read_conversation(row: Any, dialect: str | None = None, tools: Sequence[Mapping[str, Any]] = ()) -> Conversation:
     """Read a row of a source in this dialect; None recognises it.
+
+    Args:
+        tools: the normalised tools of a row that lists none.
 
     Raises:
         UserError: the row is no conversation, or no dialect is recognised.
@@ -76,7 +79,7 @@ def read_conversation(row: Any, dialect: str | None = None) -> Conversation:
     try:
         system = _take_system(record, turns)
         conversation.context = system
-        conversation.tools, conversation.context = _tools_and_context(record, system, chosen.instructions)
+        conversation.tools, conversation.context = _tools_and_context(record, system, chosen.instructions, tools)
     except Rejected as error:
         conversation.rejected = error
     else:
@@ -129,10 +132,15 @@ def _take_system(record: Record, turns: list[Turn]) -> str:
 
 
 def _tools_and_context(
-    record: Record, system: str, instructions: Sequence[re.Pattern[str]]
+    record: Record, system: str, instructions: Sequence[re.Pattern[str]], default: Sequence[Mapping[str, Any]]
 ) -> tuple[list[dict[str, Any]], str]:
     listed = record.first(TOOL_KEYS)
-    tools, *parts = (read_tools(listed), system) if listed is not None else find_tools(system)
+    try:
+        tools, *parts = (read_tools(listed), system) if listed is not None else find_tools(system)
+    except Rejected as error:
+        if not default or error.reason != "no_tools":
+            raise
+        tools, parts = list(default), [system]
     for pattern in instructions:
         parts = [pattern.sub("", part) for part in parts]
     # What removes a sentence may leave a stop behind.

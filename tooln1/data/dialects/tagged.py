@@ -30,7 +30,7 @@ INSTRUCTIONS = [
         r"Use the following pydantic model json schema for each tool call you will make:\s*\{.*?\}\s*(?=For each|\Z)",
         r"For each function call,? return a json object[^<]*(?:<tool_call>\s*</tool_call>[^<.:\n]*[.:]?)?",
         r"<tool_call>(?:(?!<tool_call>).)*?</tool_call>",
-        # Whatever else is said about the tags.
+        # Other sentences about the tags.
         r"(?<![^\n.])[^\n.]*</?(?:tool_call|tools)>[^\n.]*[.:]?",
     )
 ]
