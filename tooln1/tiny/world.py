@@ -19,7 +19,7 @@ ROOMS = "kitchen bedroom office garage attic cellar hall garden".split()
 COUNTS = list(range(2, 10))
 
 # How often training draws a device that it switches one way only, relative to the others.
-ONE_WAY_WEIGHT = 0.2
+ONE_WAY_WEIGHT = 0.05
 
 # The kind of a task by its tool's hardest parameter type; a tool of strings only is of kind "string".
 HARDEST_FIRST = {"integer": "integer", "boolean": "boolean", "list": "array"}
