@@ -72,9 +72,10 @@ def make_calls(rng: random.Random, tools: list[dict[str, Any]]) -> list[dict[str
     """Return one or two calls of these tools."""
     calls = []
     for tool in rng.sample(tools, min(len(tools), rng.randint(1, 2))):
-        names = tool["parameters"].get("properties", tool["parameters"])
-        values = (words(rng, 2), rng.randint(0, 10_000), rng.random() < 0.5)
-        calls.append({"name": tool["name"], "arguments": {name: rng.choice(values) for name in names}})
+        parameters = tool["parameters"].get("properties", tool["parameters"])
+        values = {"s": words(rng, 2), "i": rng.randint(0, 10_000), "b": rng.random() < 0.5}
+        arguments = {name: values[schema["type"][0]] for name, schema in parameters.items()}
+        calls.append({"name": tool["name"], "arguments": arguments})
     return calls
 
 

@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tooln1.tools import TOOL_REASONS, ToolListError, normalize_tools, schema_fault
+from tooln1.tools import TOOL_REASONS, ToolListError, fits_plainly, normalize_tools, schema_fault
 
 KEYS = ["name", "type", "function", "parameters", "inputSchema", "properties", "required", "anyOf", "schema", "x"]
 SHARED = Path(__file__).parents[2] / "shared" / "cases"
@@ -181,3 +182,28 @@ def test_a_call_to_no_listed_tool_is_a_fault_and_of_two_tools_one_must_fit():
     assert schema_fault({"name": "t", "arguments": {"x": "1"}}, tools) is None
     assert "not of type" in schema_fault({"name": "t", "arguments": {"x": []}}, tools)
     assert schema_fault({"name": "u", "arguments": {}}, tools) == "'u' is not in the tool list"
+
+
+VALUES = st.sampled_from(["a", 1, 1.0, True, None, [], {}])
+SCHEMAS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["string", "integer", "number", "boolean", "object", ["string", "null"]]),
+        "description": st.just("x"),
+        "default": VALUES,
+        "enum": st.just(["b"]),
+    },
+)
+PARAMETERS = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["object", "object", "array"]),
+        "properties": st.dictionaries(st.sampled_from("xy"), SCHEMAS),
+    },
+    optional={"required": st.sampled_from([["x"], ["x", "y"]]), "additionalProperties": st.booleans()},
+)
+
+
+@given(st.dictionaries(st.sampled_from("xy"), VALUES), PARAMETERS)
+def test_the_quick_check_lets_pass_only_what_jsonschema_does(arguments, parameters):
+    if fits_plainly(arguments, parameters):
+        assert jsonschema.Draft202012Validator(parameters).is_valid(arguments)

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,11 @@ _KEYWORDS = frozenset(
 _TYPES = dict(str="string", text="string", int="integer", float="number", double="number", bool="boolean", none="null")
 _TYPES |= dict(dict="object", map="object", list="array", tuple="array", set="array")
 _TYPES |= {kind: kind for kind in _TYPES.values()}
+
+
+# Keywords that allow every value of the declared type, and the types that a plain value has.
+_PLAIN = {"type", "description", "title", "default", "examples"}
+_PLAIN_TYPES = {str: ("string",), bool: ("boolean",), int: ("integer", "number"), float: ("number",)}
 
 
 class Rejected(ValueError):
@@ -122,10 +127,28 @@ def schema_fault(call: Mapping[str, Any], tools: Iterable[Mapping[str, Any]]) ->
         call: {"name", "arguments"}.
         tools: as `normalize_tools` returns them.
     """
-    faults = [_fault(json.dumps(tool["parameters"]), call) for tool in tools if tool["name"] == call["name"]]
-    if not faults:
+    schemas = [tool["parameters"] for tool in tools if tool["name"] == call["name"]]
+    if not schemas:
         return f"{shown(call['name'])} is not in the tool list"
+    if any(fits_plainly(call["arguments"], schema) for schema in schemas):
+        return None
+    faults = [_fault(json.dumps(schema), call) for schema in schemas]
     return None if None in faults else faults[0]
+
+
+def fits_plainly(arguments: Mapping[str, Any], schema: Any) -> bool:
+    """Return whether arguments fit a schema that is nothing but names and plain types: most are, and this is quick."""
+    if not isinstance(schema, Mapping) or not schema.keys() <= {"type", "properties", "required"}:
+        return False
+    declared, required = schema.get("properties"), schema.get("required", [])
+    if _known_type(schema) != "object" or not isinstance(declared, Mapping) or not isinstance(required, list):
+        return False
+    return all(isinstance(name, str) and name in arguments for name in required) and all(
+        isinstance(inner := declared.get(name), Mapping)
+        and inner.keys() <= _PLAIN
+        and _known_type(inner) in _PLAIN_TYPES.get(type(value), ())
+        for name, value in arguments.items()
+    )
 
 
 def _fault(schema: str, call: Mapping[str, Any]) -> str | None:
@@ -144,29 +167,39 @@ def _fault(schema: str, call: Mapping[str, Any]) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _validator(schema: str) -> Any:
+    from jsonschema import validators
+    from referencing import Registry
+
+    schema = json.loads(schema, object_hook=with_known_type)
+    # An empty registry: no address is followed.
+    return _linear(validators.validator_for(schema))(schema, registry=Registry())
+
+
+@cache
+def _linear(draft: type) -> type:
+    """Return a validator whose patterns take linear time: RE2's. It knows no look-around, which is not checked."""
     import pyarrow as pa
     import pyarrow.compute as pc
     from jsonschema import ValidationError, validators
-    from referencing import Registry
 
     def pattern(validator: Any, wanted: str, value: Any, schema: Any) -> Iterator[ValidationError]:
-        # By RE2, whose time is linear; it does not know look-around, which is not checked.
         with suppress(pa.ArrowInvalid):
             if isinstance(value, str) and not pc.match_substring_regex(pa.scalar(value), wanted).as_py():
                 yield ValidationError(f"{shown(value)} does not match {wanted}")
 
-    schema = json.loads(schema, object_hook=with_known_type)
-    draft = validators.extend(validators.validator_for(schema), {"pattern": pattern})
-    return draft(schema, registry=Registry())  # an empty registry: no address is followed
+    return validators.extend(draft, {"pattern": pattern})
 
 
 def with_known_type(schema: dict[str, Any]) -> dict[str, Any]:
     """Return a schema with JSON Schema's word for its type; an unknown type becomes the list of all."""
-    kind = schema.get("type")
-    if isinstance(kind, str):
-        known = _TYPES.get(re.match(r"\w*", kind.lower())[0])
-        schema = {**schema, "type": known or list(_TYPES.values())}
+    if isinstance(schema.get("type"), str):
+        schema = {**schema, "type": _known_type(schema) or list(_TYPES.values())}
     return schema
+
+
+def _known_type(schema: Mapping[str, Any]) -> str | None:
+    kind = schema.get("type")
+    return _TYPES.get(re.match(r"\w*", kind.lower())[0]) if isinstance(kind, str) else None
 
 
 def _normalize_tool(tool: Any) -> dict[str, Any]:
